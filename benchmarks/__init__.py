@@ -1,0 +1,1 @@
+"""Fast paths against direct implementations, timed in one run."""

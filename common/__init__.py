@@ -1,0 +1,1 @@
+"""What all four papers need, once: settings, checkpoints, training, records, metrics, drawing."""

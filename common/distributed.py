@@ -1,0 +1,211 @@
+"""One code path for one process and for many.
+
+Started by ``torchrun``, which sets ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``, or by hand with
+``--dist_url --world_size --rank`` on every machine, a script reads the same::
+
+    with distributed(args, device=args.device) as group:
+        group.broadcast_module(network)
+        part = batch[group.local_slice(len(batch))]
+        loss(network(part)).backward()          # a mean over the images of this part
+        group.average_gradients(network, weight=len(part))
+        optimizer.step()                        # equals a step on the whole batch
+
+Alone, every method does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.training import choose_device
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """This process among ``world_size`` that train together; ``device`` is its own."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def local_slice(self, n: int) -> slice:
+        """This process's share of a batch of ``n``: the shares are disjoint, in order, cover the
+        batch and differ by at most one."""
+        start, stop = (n * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        return slice(start, stop)
+
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """The sum of ``tensor`` over the processes, as a new tensor on every one of them."""
+        total = tensor.detach().clone()
+        if self.world_size > 1:
+            with self._contact():
+                dist.all_reduce(total)
+        return total
+
+    def all_reduce_mean(self, tensor: Tensor) -> Tensor:
+        """The mean of a floating-point ``tensor`` over the processes, as a new tensor."""
+        return self.all_reduce_sum(tensor) / self.world_size
+
+    def average_gradients(self, module: nn.Module, weight: float = 1.0) -> None:
+        """Replace gradients by their weighted mean over the processes, in one exchange.
+
+        For a loss that is a mean over images, ``weight`` is the number of images here: then the
+        gradients are those of the whole batch, whatever the shares. A share may be empty
+        (``weight=0``). Raises ``ValueError`` when all are.
+        """
+        self._reduce_gradients(module, weight, mean=True)
+
+    def sum_gradients(self, module: nn.Module) -> None:
+        """Replace gradients by their sum over the processes: for a loss summed over images."""
+        self._reduce_gradients(module, 1.0, mean=False)
+
+    def _reduce_gradients(self, module: nn.Module, weight: float, mean: bool) -> None:
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        if self.world_size == 1 or not parameters:
+            return
+        # A parameter without a gradient here may have one elsewhere, so all take part.
+        parts = [
+            torch.zeros_like(p).flatten() if p.grad is None or weight == 0 else p.grad.flatten()
+            for p in parameters
+        ]
+        flat = torch.cat([*parts, parts[0].new_ones(1)]) * weight
+        flat = self.all_reduce_sum(flat)
+        if mean:
+            if flat[-1] == 0:
+                raise ValueError("no process has an image")
+            flat /= flat[-1].clone()
+        for parameter, part in zip(
+            parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True
+        ):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype, copy=True)
+
+    def broadcast_module(self, module: nn.Module) -> None:
+        """Give every process the parameters and buffers of rank 0."""
+        if self.world_size == 1:
+            return
+        with self._contact(), torch.no_grad():
+            for tensor in [*module.parameters(), *module.buffers()]:
+                dist.broadcast(tensor, src=0)
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        self.all_reduce_sum(torch.zeros(1, device=self.device))
+
+    def close(self) -> None:
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    @contextlib.contextmanager
+    def _contact(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # what gloo and NCCL raise for lost peers and timeouts
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"process {self.rank} of {self.world_size} lost contact with the others "
+                f"({reason}); start all of them again to go on from the last saved state"
+            ) from error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a start by hand; ``torchrun`` and a single process need none of them."""
+    group = parser.add_argument_group("several processes (not needed with torchrun)")
+    group.add_argument("--dist_url", "--dist-url", help="address of rank 0: tcp://HOST:PORT")
+    group.add_argument("--world_size", "--world-size", type=int, help="number of processes")
+    group.add_argument("--rank", type=int, help="number of this process, from 0")
+    group.add_argument(
+        "--dist_backend",
+        "--dist-backend",
+        choices=("nccl", "gloo"),
+        help="default: nccl on CUDA, gloo on CPU",
+    )
+    group.add_argument(
+        "--dist_timeout",
+        "--dist-timeout",
+        type=float,
+        default=600.0,
+        help="seconds without a word from another process until the job ends (default: 600)",
+    )
+
+
+@contextlib.contextmanager
+def distributed(args: argparse.Namespace, device: str = "auto") -> Iterator[Distributed]:
+    """Join the other processes named by the flags or by torchrun, and leave them at the end.
+
+    Raises :class:`UserError` for flags that do not fit together, a missing GPU, or processes that
+    do not answer within ``--dist_timeout`` seconds.
+    """
+    rank, world_size, local_rank, url = _launch(args)
+    if world_size > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
+        device = f"cuda:{local_rank}"
+    group = Distributed(rank, world_size, choose_device(device))
+    if world_size > 1:
+        _join(group, url, args.dist_backend, args.dist_timeout)
+    # After an error the group stays open: closing it could wait for others, the end of this
+    # process tells them.
+    yield group
+    group.close()
+
+
+def _launch(args: argparse.Namespace) -> tuple[int, int, int, str]:
+    """(rank, world size, rank on this machine, address) from the flags or torchrun's variables."""
+    flags = (args.dist_url, args.world_size, args.rank)
+    if any(flag is not None for flag in flags):
+        if args.world_size == 1 and args.rank in (None, 0):
+            return 0, 1, 0, ""
+        if any(flag is None for flag in flags):
+            raise UserError("give --dist_url, --world_size and --rank together, or use torchrun")
+        if not 0 <= args.rank < args.world_size:
+            raise UserError(f"--rank must be from 0 to {args.world_size - 1}, not {args.rank}")
+        return (
+            args.rank,
+            args.world_size,
+            args.rank % max(1, torch.cuda.device_count()),
+            args.dist_url,
+        )
+    if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
+        return 0, 1, 0, ""
+    try:
+        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        return rank, world_size, int(os.environ.get("LOCAL_RANK", rank)), "env://"
+    except ValueError:
+        raise UserError(
+            "the variables RANK, WORLD_SIZE and LOCAL_RANK must be integers; use torchrun"
+        ) from None
+
+
+def _join(group: Distributed, url: str, backend: str | None, timeout: float) -> None:
+    backend = backend or ("nccl" if group.device.type == "cuda" else "gloo")
+    if backend == "nccl" and group.device.type != "cuda":
+        raise UserError("--dist_backend nccl needs GPUs; use gloo")
+    if group.device.type == "cuda":
+        torch.cuda.set_device(group.device)
+    try:
+        dist.init_process_group(
+            backend,
+            init_method=url,
+            rank=group.rank,
+            world_size=group.world_size,
+            timeout=datetime.timedelta(seconds=timeout),
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"process {group.rank} of {group.world_size} could not reach the others at {url} "
+            f"({reason}); check that all are started and --dist_url names rank 0"
+        ) from error

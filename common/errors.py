@@ -1,0 +1,58 @@
+"""One clear sentence for every mistake that is not a bug.
+
+Library code raises :class:`UserError`; every ``main`` is wrapped in :func:`command_line`, which
+prints the sentence and turns it into an exit status.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
+
+class UserError(Exception):
+    """A wrong flag, file or environment: what is wrong, where, and what to do, in one sentence."""
+
+
+_OS_REASONS = {
+    errno.ENOSPC: "no space is left on the device; free some or choose another folder with --out",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder with --out",
+    errno.EACCES: "permission is denied; choose a folder that you may write to",
+    errno.EPERM: "the operation is not permitted; choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only; choose a folder that you may write to",
+    errno.ENOTDIR: "a part of the path is a file where a folder is needed",
+}
+
+
+def command_line(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
+    """Wrap ``main(argv)`` so that it returns an exit status and never shows a traceback for a
+    user's mistake.
+
+    Returns 0 on success, 1 on :class:`UserError` or a file-system error, 130 on Ctrl-C.
+    Bugs (any other exception) keep their traceback.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        try:
+            main(argv)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(
+                "\ninterrupted: finished parts are kept, the same command goes on from there",
+                file=sys.stderr,
+            )
+            return 130
+        except OSError as error:
+            reason = _OS_REASONS.get(error.errno)
+            if reason is None:
+                raise
+            print(f"error: {error.filename or 'writing a file'}: {reason}", file=sys.stderr)
+            return 1
+        return 0
+
+    return wrapped

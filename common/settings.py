@@ -1,0 +1,341 @@
+"""One source for settings: dataclasses describe them, YAML files hold the values, flags override.
+
+A settings class is a (frozen) dataclass whose fields are values, or sections: dataclasses of
+values, one level deep::
+
+    @dataclass(frozen=True)
+    class TrainingSettings:
+        learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
+        milestones: dict[int, float] = field(metadata={"help": "epoch -> factor of the rate"})
+
+    @dataclass(frozen=True)
+    class Settings:
+        dataset: str = field(metadata={"help": "what to learn", "choices": ("bars", "shapes")})
+        training: TrainingSettings
+
+Values are ``int``, ``float``, ``str``, ``bool``, a ``tuple`` or ``list`` of one of these, a
+``dict`` from one to another, or ``X | None``. The metadata ``help``, ``choices``, ``minimum`` and
+``maximum`` (both inclusive) are optional; what depends on several values is checked in the
+class's ``__post_init__``, which raises ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from common.errors import UserError
+
+T = TypeVar("T")
+
+_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a leaf field may hold."""
+
+    item: type  # int, float, str or bool
+    container: type | None = None  # tuple, list, dict or None for a single value
+    key: type | None = None  # of a dict
+    length: int | None = None  # of a tuple such as tuple[int, int]
+    optional: bool = False
+
+    def __str__(self) -> str:
+        if self.container is dict:
+            text = f"a mapping from {_WORDS[self.key]} to {_WORDS[self.item]}"
+        elif self.container:
+            count = "" if self.length is None else f"{self.length} times "
+            text = f"a list of {count}{_WORDS[self.item]}"
+        else:
+            text = _WORDS[self.item]
+        return f"{text} or none" if self.optional else text
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    name: str
+    section: str | None
+    kind: _Kind
+    metadata: Mapping[str, Any]
+
+
+# ------------------------------------------------------------------ values in and out of files
+
+
+def load_settings(cls: type[T], path: str | Path, overrides: Mapping | None = None) -> T:
+    """Read settings of class ``cls`` from the YAML file ``path``.
+
+    ``overrides`` is a nested mapping laid over the file, as :func:`overrides_from_args` gives it.
+    Raises :class:`UserError` when the file is missing or unreadable, or when a key is unknown,
+    missing, of the wrong type, not finite or out of range.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"there is no settings file {path}; check the name") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" near line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: this is not valid YAML{where}; correct it") from None
+    settings = from_dict(cls, values, str(path))
+    if not overrides:
+        return settings
+    merged = to_dict(settings)
+    for key, value in overrides.items():
+        is_section = dataclasses.is_dataclass(getattr(settings, key, None))
+        merged[key] = {**merged[key], **value} if is_section else value
+    return from_dict(cls, merged, f"{path} with the flags given")
+
+
+def from_dict(cls: type[T], mapping: Any, source: str = "settings") -> T:
+    """Build ``cls`` from a nested mapping; ``source`` names its origin in error messages.
+
+    Fields with a default may be left out. Raises :class:`UserError` as :func:`load_settings`.
+    """
+    return _build(cls, mapping, source, prefix="")
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Settings as nested plain dicts, lists and numbers, ready for JSON, YAML or a checkpoint."""
+    return {key: _plain(value) for key, value in dataclasses.asdict(settings).items()}
+
+
+def differences(there: Any, here: Any) -> list[str]:
+    """Say in words where two settings (dataclasses or their dicts) differ.
+
+    Returns lines such as ``"training.learning_rate: 0.01 there, 0.001 here"``; used on resume,
+    where *there* is the interrupted run and *here* the new command.
+    """
+    old, new = (
+        dict(_flat(to_dict(x) if dataclasses.is_dataclass(x) else x)) for x in (there, here)
+    )
+    return [
+        f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} here"
+        for key in dict.fromkeys([*old, *new])
+        if key not in old or key not in new or old[key] != new[key]
+    ]
+
+
+# -------------------------------------------------------------------------- the command line
+
+
+def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
+    """Add one flag for every value of ``cls``: ``--learning_rate``, also ``--learning-rate``.
+
+    A flag that is not given leaves no trace in the namespace, so the file's value holds. Lists
+    take several words (``--sizes 3 5``), mappings pairs (``--milestones 60=0.5 100=0.1``), and
+    ``none`` empties an optional value. Raises ``ValueError`` when two sections share a name.
+    """
+    groups: dict[str | None, Any] = {}
+    for leaf in _leaves(cls):
+        if leaf.section not in groups:
+            groups[leaf.section] = parser.add_argument_group(
+                f"{leaf.section or 'general'} settings"
+            )
+        names = dict.fromkeys([f"--{leaf.name}", f"--{leaf.name.replace('_', '-')}"])
+        groups[leaf.section].add_argument(
+            *names,
+            dest=leaf.name,
+            default=argparse.SUPPRESS,
+            help=_help(leaf),
+            **_argparse_options(leaf.kind),
+        )
+
+
+def overrides_from_args(cls: type, namespace: argparse.Namespace) -> dict[str, Any]:
+    """The flags of :func:`add_arguments` that were given, nested like the settings file."""
+    overrides: dict[str, Any] = {}
+    for leaf in _leaves(cls):
+        if not hasattr(namespace, leaf.name):
+            continue
+        value = getattr(namespace, leaf.name)
+        if leaf.kind.container and leaf.kind.optional and value == [None]:
+            value = None
+        elif leaf.kind.container is dict:
+            value = dict(value)
+        section = overrides.setdefault(leaf.section, {}) if leaf.section else overrides
+        section[leaf.name] = value
+    return overrides
+
+
+def _argparse_options(kind: _Kind) -> dict[str, Any]:
+    if kind.item is bool and kind.container is None:
+        return {"action": argparse.BooleanOptionalAction}
+    metavar = {int: "INT", float: "FLOAT", str: "TEXT", bool: "BOOL"}[kind.item]
+
+    def parse(text: str) -> Any:
+        if kind.optional and text.lower() == "none":
+            return None
+        if kind.container is dict:
+            key, _, value = text.partition("=")
+            return kind.key(key), kind.item(value)
+        if kind.item is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind.item(text)
+
+    def value(text: str) -> Any:
+        try:
+            return parse(text)
+        except (ValueError, KeyError):
+            raise argparse.ArgumentTypeError(f"must be {kind}, not {text!r}") from None
+
+    if kind.container is None:
+        return {"type": value, "metavar": metavar}
+    pair = f"KEY={metavar}" if kind.container is dict else metavar
+    return {"type": value, "metavar": pair, "nargs": "*"}
+
+
+def _help(leaf: _Leaf) -> str:
+    choices = leaf.metadata.get("choices")
+    parts = [leaf.metadata.get("help", ""), f"({leaf.kind}"]
+    parts[-1] += f": {', '.join(map(str, choices))}" if choices else ""
+    parts[-1] += "; default: as in the settings file)"
+    return " ".join(filter(None, parts)).replace("%", "%%")
+
+
+# ------------------------------------------------------------------------------- the parts
+
+
+def _leaves(cls: type) -> list[_Leaf]:
+    """All value fields of ``cls`` and its sections, in order."""
+    leaves = []
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            inner = typing.get_type_hints(hint)
+            leaves += [
+                _Leaf(f.name, field.name, _kind(inner[f.name]), f.metadata)
+                for f in dataclasses.fields(hint)
+            ]
+        else:
+            leaves.append(_Leaf(field.name, None, _kind(hint), field.metadata))
+    names = [leaf.name for leaf in leaves]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{cls.__name__}: sections share the names {', '.join(repeated)}")
+    return leaves
+
+
+def _kind(hint: Any) -> _Kind:
+    """Read a type annotation; raises TypeError for one that settings cannot hold."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _WORDS:
+        return _Kind(hint)
+    if origin in (typing.Union, types.UnionType) and len(arguments) == 2:
+        inner = [argument for argument in arguments if argument is not type(None)]
+        if len(inner) == 1:
+            return dataclasses.replace(_kind(inner[0]), optional=True)
+    if all(argument in _WORDS for argument in arguments if argument is not Ellipsis):
+        if origin is list:
+            return _Kind(arguments[0], list)
+        if origin is dict:
+            return _Kind(arguments[1], dict, key=arguments[0])
+        if origin is tuple and len(set(arguments) - {Ellipsis}) == 1:
+            length = None if Ellipsis in arguments else len(arguments)
+            return _Kind(arguments[0], tuple, length=length)
+    raise TypeError(f"settings cannot hold a value of type {hint}")
+
+
+def _build(cls: type[T], mapping: Any, source: str, prefix: str) -> T:
+    if not isinstance(mapping, Mapping):
+        what = f"the section {prefix[:-1]!r}" if prefix else "this"
+        raise UserError(f"{source}: {what} must be a mapping of setting: value pairs")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in mapping:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
+            raise UserError(f"{source}: unknown setting '{prefix}{key}'; {advice}")
+    values = {}
+    for name, field in fields.items():
+        hint, where = hints[name], f"{source}: setting '{prefix}{name}'"
+        if name in mapping and dataclasses.is_dataclass(hint):
+            values[name] = _build(hint, mapping[name], source, f"{prefix}{name}.")
+        elif name in mapping:
+            values[name] = _checked(mapping[name], _kind(hint), field.metadata, where)
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            kind = "a section" if dataclasses.is_dataclass(hint) else _kind(hint)
+            raise UserError(f"{where} is missing; it must be {kind}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _checked(value: Any, kind: _Kind, metadata: Mapping[str, Any], where: str) -> Any:
+    """``value`` as ``kind``, within the choices and limits of the field's metadata."""
+    try:
+        value = _convert(value, kind)
+    except (TypeError, ValueError):
+        raise UserError(f"{where} must be {kind}, not {value!r}") from None
+    if value is None:
+        return None
+    if not kind.container:
+        items = [value]
+    else:
+        items = list(value.values() if kind.container is dict else value)
+    choices = metadata.get("choices")
+    lowest, highest = metadata.get("minimum"), metadata.get("maximum")
+    for item in items:
+        if choices is not None and item not in choices:
+            raise UserError(f"{where} must be one of {', '.join(map(str, choices))}, not {item!r}")
+        if lowest is not None and item < lowest:
+            raise UserError(f"{where} must be at least {lowest}, not {item!r}")
+        if highest is not None and item > highest:
+            raise UserError(f"{where} must be at most {highest}, not {item!r}")
+    return value
+
+
+def _convert(value: Any, kind: _Kind) -> Any:
+    if value is None and kind.optional:
+        return None
+    if kind.container is None:
+        return _scalar(value, kind.item)
+    if kind.container is dict:
+        if not isinstance(value, Mapping):
+            raise TypeError
+        # JSON turns every key into text, so text is read as the key's type here.
+        read = kind.key if kind.key in (int, float) else str
+        return {_scalar(read(k), kind.key): _scalar(v, kind.item) for k, v in value.items()}
+    if not isinstance(value, (list, tuple)) or kind.length not in (None, len(value)):
+        raise TypeError
+    return kind.container(_scalar(item, kind.item) for item in value)
+
+
+def _scalar(value: Any, item: type) -> Any:
+    """``value`` as ``item``; an integer is a number, but nothing else is converted."""
+    if item is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        value = float(value)  # text too: YAML reads 1e-4, without a point, as text
+        if not math.isfinite(value):
+            raise ValueError
+    if type(value) is not item:
+        raise TypeError
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _flat(mapping: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _plain(value)

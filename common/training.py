@@ -1,0 +1,151 @@
+"""The small parts every training script needs; the loops themselves are written out in place."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.files import atomic_path
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:1`` as a device.
+
+    Raises :class:`UserError` for another name or a GPU that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:<number>")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError(f"device {name} is not there ({count} GPUs found); use --device cpu")
+    return device
+
+
+def generator(seed: int, *stream: int | str, device: str | torch.device = "cpu") -> torch.Generator:
+    """A random generator of its own for every ``(seed, *stream)``, e.g. ``(111, "noise", 3)``.
+
+    Streams are statistically independent (NumPy's ``SeedSequence``), so seed 1 of one stream is
+    not seed 2 of another, and drawing from one never moves another. Raises :class:`UserError` for
+    a negative seed.
+    """
+    if seed < 0:
+        raise UserError(f"the seed must be 0 or more, not {seed}")
+    key = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in stream]
+    mixed = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(mixed))
+
+
+class EarlyStopping:
+    """Stop when a score (lower is better, a loss) has not improved for ``patience`` updates.
+
+    ``patience=None`` never stops and only keeps the best score. ``best`` starts at infinity.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.best = math.inf
+        self.waited = 0
+
+    @property
+    def should_stop(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience
+
+    def update(self, score: float) -> bool:
+        """Note a new score; True when it is the best so far.
+
+        Raises :class:`UserError` when the score is NaN or infinite.
+        """
+        score = float(score)
+        check_finite(score)
+        improved = score < self.best
+        self.best, self.waited = (score, 0) if improved else (self.best, self.waited + 1)
+        return improved
+
+    def state_dict(self) -> dict[str, float | int]:
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.best, self.waited = state["best"], state["waited"]
+
+
+def check_finite(loss: float, where: str = "the loss") -> None:
+    """Raise :class:`UserError` when training has diverged."""
+    if not math.isfinite(loss):
+        raise UserError(f"{where} became {loss}; use a smaller --learning_rate or check the data")
+
+
+def progress(
+    iterable: Iterable | None = None,
+    *,
+    total: int | None = None,
+    desc: str = "",
+    unit: str = "it",
+    initial: int = 0,
+) -> tqdm:
+    """A progress bar with the time left, on stderr; silent when that is not a terminal."""
+    return tqdm(
+        iterable,
+        total=total,
+        desc=desc,
+        unit=unit,
+        initial=initial,
+        disable=None,  # tqdm's word for "only on a terminal"
+        dynamic_ncols=True,
+    )
+
+
+def piecewise_learning_rate(base: float, milestones: Mapping[int, float], epoch: int) -> float:
+    """The learning rate in ``epoch``: ``base`` times the factors of all milestones passed.
+
+    With epochs counted from 0, ``{60: 0.5}`` halves the rate after 60 epochs.
+    """
+    return base * math.prod(f for milestone, f in milestones.items() if epoch >= milestone)
+
+
+class MetricLog:
+    """A file of one JSON object a line and epoch, readable while training runs.
+
+    A new log replaces an old file. With ``resume_after``, the lines of epochs up to and including
+    that one are kept and the rest (written after the training state was saved, or cut off) go.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], resume_after: int | None = None) -> None:
+        self.path = Path(path)
+        kept = [] if resume_after is None else _lines_until(self.path, resume_after)
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+    def write(self, epoch: int, **metrics: float | int | str) -> None:
+        """Append one epoch's numbers; they are in the file when this returns."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": epoch, **metrics}) + "\n")
+
+
+def _lines_until(path: Path, last_epoch: int) -> list[str]:
+    if not path.exists():
+        return []
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            epoch = json.loads(line)["epoch"]
+        except (ValueError, TypeError, KeyError):
+            break  # a line cut off by a crash is the last one
+        if epoch <= last_epoch:
+            kept.append(line + "\n")
+    return kept

@@ -1,0 +1,8 @@
+"""DASBE: binding the pixels of each object by synchronous firing (Zheng et al., NeurIPS 2022).
+
+``dasbe.bind(images, network, window, refractory)`` is the whole model in one call.
+"""
+
+from dasbe.binding import Binding, bind
+
+__all__ = ["Binding", "bind"]

@@ -1,0 +1,126 @@
+"""The settings of one dataset: what stands in ``dasbe/settings/<dataset>.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.settings import load_settings
+
+FOLDER = Path(__file__).parent / "settings"
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The autoencoder (paper, section 3.2)."""
+
+    kind: str = field(
+        metadata={"help": "kind of autoencoder", "choices": ("autoencoder", "spiking_code")}
+    )
+    encoder_widths: tuple[int, ...] = field(
+        metadata={"help": "units of the encoder's layers; the last is the code", "minimum": 1}
+    )
+    decoder_widths: tuple[int, ...] = field(
+        metadata={"help": "units of the decoder's layers from the code on", "minimum": 1}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.encoder_widths or self.encoder_widths[-1:] != self.decoder_widths[:1]:
+            raise ValueError(
+                "encoder_widths must end with the number of code units that decoder_widths "
+                "starts with"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Training on images of single objects."""
+
+    loss: str = field(
+        metadata={
+            "help": "binary cross-entropy, mean over batch and pixels or summed",
+            "choices": ("bce_mean", "bce_sum"),
+        }
+    )
+    images: int = field(metadata={"help": "images of train_single to use", "minimum": 2})
+    batch_size: int = field(metadata={"help": "images of an optimiser step", "minimum": 1})
+    learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
+    milestones: dict[int, float] = field(
+        metadata={"help": "epoch=factor pairs by which the learning rate is multiplied"}
+    )
+    epochs: int = field(metadata={"help": "epochs at most", "minimum": 1})
+    patience: int = field(
+        metadata={"help": "stop after so many epochs without a better validation", "minimum": 1}
+    )
+    noise: tuple[float, float] = field(
+        metadata={
+            "help": "pixels are zeroed with a probability drawn per batch from this range",
+            "minimum": 0,
+            "maximum": 1,
+        }
+    )
+    steps_per_epoch: int | None = field(
+        default=None,
+        metadata={
+            "help": "optimiser steps of an epoch, on images drawn with replacement; "
+            "none is one pass through the data",
+            "minimum": 1,
+        },
+    )
+    contraction: float = field(
+        default=0.0,
+        metadata={"help": "weight of the contractive penalty on the first layer", "minimum": 0},
+    )
+    validate_noisy: bool = field(
+        default=True,
+        metadata={"help": "choose the network by noisy (fixed noise), not clean, input"},
+    )
+
+
+@dataclass(frozen=True)
+class DynamicsSettings:
+    """The simulation (paper, appendix)."""
+
+    window: int = field(metadata={"help": "phases T of an iteration", "minimum": 1})
+    refractory: int = field(metadata={"help": "refractory period R in steps", "minimum": 0})
+    iterations: int = field(metadata={"help": "iterations N", "minimum": 1})
+
+
+@dataclass(frozen=True)
+class PcnnSettings:
+    """The pulse-coupled network, the pure-SNN baseline."""
+
+    threshold_jump: float = field(metadata={"help": "V, added to the threshold by a spike"})
+    threshold_tau: float = field(metadata={"help": "tau, decay of the threshold in steps"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything about one dataset."""
+
+    dataset: str = field(metadata={"help": "name of the dataset"})
+    height: int = field(metadata={"help": "image rows", "minimum": 1})
+    width: int = field(metadata={"help": "image columns", "minimum": 1})
+    n_groups: int = field(metadata={"help": "groups of an image, background included"})
+    network: NetworkSettings
+    training: TrainingSettings
+    dynamics: DynamicsSettings
+    pcnn: PcnnSettings
+
+
+def known_datasets() -> list[str]:
+    """Names of the datasets that have a settings file."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "table1")
+
+
+def dataset_settings(dataset: str, overrides: dict[str, Any] | None = None) -> Settings:
+    """The settings of a dataset, with nested overrides laid over the file.
+
+    Raises :class:`UserError` for an unknown dataset, and as ``common.settings.load_settings``.
+    """
+    if dataset not in known_datasets():
+        known = ", ".join(known_datasets())
+        raise UserError(f"unknown dataset {dataset!r}; DASBE knows {known}")
+    return load_settings(Settings, FOLDER / f"{dataset}.yaml", overrides)

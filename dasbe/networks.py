@@ -1,0 +1,210 @@
+"""The autoencoders that give the spiking pixels their top-down attention.
+
+All of them are trained on images of single objects (:mod:`dasbe.train`). In the loop
+(:mod:`dasbe.dynamics`) they appear as ``encode``, ``step`` and ``decode``; ``restrict`` gives the
+same network on a few pixels of each image, which needs only those columns of the first layer and
+those rows of the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from dasbe.config import NetworkSettings
+from dasbe.dynamics import Pixels
+
+
+class Autoencoder(nn.Module):
+    """Linear layers, ReLU between, sigmoid after the code and after the output (real-valued code).
+
+    Args:
+        n_pixels: H*W.
+        encoder_widths: units of the encoder's layers, the last being the code.
+        decoder_widths: the code's units, then those of the decoder's hidden layers.
+    """
+
+    def __init__(
+        self, n_pixels: int, encoder_widths: Sequence[int], decoder_widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.n_pixels = n_pixels
+        self.encoder = _linear_layers([n_pixels, *encoder_widths])
+        self.decoder = _linear_layers([*decoder_widths, n_pixels])
+
+    def code_activation(self, drive: Tensor) -> Tensor:
+        """The non-linearity of the encoder's last layer."""
+        return torch.sigmoid(drive)
+
+    def encode(self, coincidences: Tensor) -> Tensor:
+        """(..., H*W) coincidences to the (..., C) drive of the code."""
+        return self.encode_from(self.encoder[0](coincidences))
+
+    def encode_from(self, first: Tensor) -> Tensor:
+        """The rest of the encoder after its first linear layer."""
+        for layer in self.encoder[1:]:
+            first = layer(torch.relu(first))
+        return self.code_activation(first)
+
+    def step(
+        self, drive: Tensor, state: Any, uniform: Callable[[int], Tensor], refractory: int
+    ) -> tuple[Tensor, Any]:
+        """The code is the drive: no state, no noise."""
+        return drive, state
+
+    def decode(self, code: Tensor) -> Tensor:
+        """(..., C) code to the (..., H*W) feedback in (0, 1)."""
+        return torch.sigmoid(self.decoder[-1](self.decode_to_last(code)))
+
+    def decode_to_last(self, code: Tensor) -> Tensor:
+        """The decoder up to the input of its last linear layer."""
+        for layer in self.decoder[:-1]:
+            code = torch.relu(layer(code))
+        return code
+
+    def restrict(self, pixels: Pixels) -> RestrictedNetwork:
+        """This network on the given pixels of every image."""
+        return RestrictedNetwork(self, pixels)
+
+    def forward(
+        self, images: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(M, H*W) images to (M, H*W) reconstructions and the (M, C) code, for training."""
+        code = self.encode(images)
+        return self.decode(code), code
+
+
+class SpikingCodeAutoencoder(Autoencoder):
+    """An autoencoder whose code neurons spike: z = 1 where h + U(0, 1) > 1, h after a ReLU.
+
+    In the loop the code neurons have the pixels' refractory period. In training the step's
+    derivative at u = h + U(0, 1) is 1 where |u - 1| < 0.5, else 0.
+    """
+
+    def code_activation(self, drive: Tensor) -> Tensor:
+        return torch.relu(drive)
+
+    def step(
+        self, drive: Tensor, state: Tensor | None, uniform: Callable[[int], Tensor], refractory: int
+    ) -> tuple[Tensor, Tensor]:
+        """Sample the code of T phases with refractoriness; the state is a (B, C) counter."""
+        excited = drive + uniform(drive.shape[-1]) > 1
+        countdown = (
+            torch.zeros(drive[:, 0].shape, dtype=torch.int32, device=drive.device)
+            if state is None
+            else state
+        )
+        code = torch.empty_like(drive)
+        for t in range(drive.shape[1]):
+            countdown = countdown - 1
+            fired = excited[:, t] & (countdown < 0)
+            countdown = countdown.masked_fill(fired, refractory)
+            code[:, t] = fired
+        return code, countdown
+
+    def forward(
+        self, images: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        drive = self.encode(images)
+        noise = torch.rand(drive.shape, generator=generator, device=drive.device)
+        code = _SurrogateStep.apply(drive + noise)
+        return self.decode(code), code
+
+
+class _SurrogateStep(torch.autograd.Function):
+    """[u > 1], with derivative 1 where |u - 1| < 0.5."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        ctx.save_for_backward((u - 1).abs() < 0.5)
+        return (u > 1).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (near,) = ctx.saved_tensors
+        return gradient * near
+
+
+class RestrictedNetwork:
+    """An :class:`Autoencoder` on the simulated pixels of every image, (B, T, P) in and out.
+
+    Columns of the first layer and rows of the last one are gathered once per image; padding has
+    input 0 and its output is not used.
+    """
+
+    def __init__(self, network: Autoencoder, pixels: Pixels) -> None:
+        first, last = network.encoder[0], network.decoder[-1]
+        self.network = network
+        self.first_weight = first.weight.detach().T[pixels.index]  # (B, P, hidden)
+        self.first_bias = first.bias.detach()
+        self.last_weight = last.weight.detach()[pixels.index].transpose(1, 2)  # (B, hidden, P)
+        self.last_bias = last.bias.detach()[pixels.index][:, None]  # (B, 1, P)
+        self.step = network.step
+
+    def encode(self, coincidences: Tensor) -> Tensor:
+        """(B, T, P) coincidences to the (B, T, C) drive."""
+        return self.network.encode_from(
+            torch.baddbmm(self.first_bias, coincidences, self.first_weight)
+        )
+
+    def decode(self, code: Tensor) -> Tensor:
+        """(B, T, C) code to the (B, T, P) feedback."""
+        hidden = self.network.decode_to_last(code)
+        return torch.baddbmm(self.last_bias, hidden, self.last_weight).sigmoid_()
+
+
+class CallableNetwork:
+    """A user's function as a network of the loop.
+
+    Args:
+        function: (M, H*W) float coincidences to ``(output (M, H*W), code)``, M = images x window,
+            image-major; stateless.
+    """
+
+    def __init__(self, function: Callable[[Tensor], tuple[Tensor, Any]]) -> None:
+        self.function = function
+
+    def encode(self, coincidences: Tensor) -> Tensor:
+        return coincidences
+
+    def step(self, drive: Tensor, state: Any, uniform: Any, refractory: int) -> tuple[Tensor, Any]:
+        return drive, state
+
+    def decode(self, code: Tensor) -> Tensor:
+        output, _ = self.function(code)
+        if not isinstance(output, Tensor) or output.shape != code.shape:
+            raise UserError(
+                f"the network gave {_shape_of(output)} for coincidences of shape "
+                f"{tuple(code.shape)}; it must give (output, code) with an output of that shape"
+            )
+        return output
+
+
+_KINDS = {"autoencoder": Autoencoder, "spiking_code": SpikingCodeAutoencoder}
+
+
+def build_network(
+    settings: NetworkSettings, n_pixels: int, generator: torch.Generator | None = None
+) -> Autoencoder:
+    """A freshly initialised network for images of ``n_pixels`` pixels (PyTorch's default start).
+
+    The initial values come from ``generator``, or from torch's global one without it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        if generator is not None:
+            torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        return _KINDS[settings.kind](n_pixels, settings.encoder_widths, settings.decoder_widths)
+
+
+def _linear_layers(widths: Sequence[int]) -> nn.ModuleList:
+    return nn.ModuleList(
+        nn.Linear(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False)
+    )
+
+
+def _shape_of(value: Any) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(type(value))

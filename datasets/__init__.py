@@ -1,0 +1,1 @@
+"""Generators and loaders of every data set of the four papers (no models in here)."""

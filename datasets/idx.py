@@ -1,0 +1,34 @@
+"""IDX files, the format of MNIST and Fashion-MNIST."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+
+_UNSIGNED_BYTE = 0x08
+
+
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a gzipped IDX file of unsigned bytes; returns a uint8 array of the header's shape.
+
+    Raises :class:`UserError` when the file is cut off, no gzip, or not an IDX file of bytes.
+    """
+    path = Path(path)
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: not a whole gzip file ({error}); get it again") from error
+    if len(content) < 4 or content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
+        raise UserError(f"{path}: not an IDX file of unsigned bytes; get it again")
+    header = 4 + 4 * content[3]
+    shape = tuple(np.frombuffer(content[4:header], dtype=">u4").tolist())
+    values = np.frombuffer(content, dtype=np.uint8, offset=min(header, len(content)))
+    if len(shape) != content[3] or len(values) != np.prod(shape, dtype=np.int64):
+        raise UserError(f"{path}: the header promises {shape}, the data differ; get it again")
+    return values.reshape(shape)

@@ -1,0 +1,247 @@
+"""Checkpoints and training states: what comes back, what is refused, what survives a crash."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from common import checkpoints
+from common.checkpoints import (
+    load_checkpoint,
+    load_into,
+    load_training_state,
+    save_checkpoint,
+    save_training_state,
+)
+from common.errors import UserError
+from common.files import sha256_of
+
+METADATA = {"model": "autoencoder", "settings": {"rate": 0.1, "sizes": [3, 2]}, "score": None}
+
+
+class Malicious:
+    """Unpickling this runs a command: here one that leaves a file as evidence."""
+
+    def __init__(self, evidence: Path) -> None:
+        self.evidence = evidence
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.evidence),)
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 4))
+
+
+def saved(path: Path) -> Path:
+    save_checkpoint(path, network().state_dict(), METADATA)
+    return path
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    tensors = {
+        "weight": torch.randn(4, 3).T,  # not contiguous
+        "half": torch.randn(5).half(),
+        "steps": torch.tensor(7),
+        "empty": torch.zeros(0, 2),
+    }
+    path = tmp_path / "new" / "net.safetensors"
+    digest = save_checkpoint(path, tensors, METADATA)
+    checkpoint = load_checkpoint(path, model="autoencoder")
+    assert checkpoint.metadata == METADATA
+    assert checkpoint.sha256 == digest == sha256_of(path)
+    assert checkpoint.tensors.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert checkpoint.tensors[name].dtype == tensor.dtype
+        assert torch.equal(checkpoint.tensors[name], tensor)
+
+
+def test_equal_content_gives_equal_files(tmp_path: Path) -> None:
+    tensors = network().state_dict()
+    digests = {save_checkpoint(tmp_path / f"{i}", tensors, METADATA) for i in range(8)}
+    assert len(digests) == 1
+
+
+def test_tied_weights_can_be_saved(tmp_path: Path) -> None:
+    weight = torch.randn(3, 3)
+    save_checkpoint(tmp_path / "tied", {"encoder": weight, "decoder": weight}, METADATA)
+    assert torch.equal(load_checkpoint(tmp_path / "tied").tensors["decoder"], weight)
+
+
+def test_load_into_restores_the_function_also_from_half_precision(tmp_path: Path) -> None:
+    source = network(1).eval()
+    x = torch.randn(2, 4)
+    save_checkpoint(tmp_path / "full", source.state_dict(), METADATA)
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in source.state_dict().items()}
+    save_checkpoint(tmp_path / "half", halves, METADATA)
+    target = network(2).eval()
+    load_into(target, load_checkpoint(tmp_path / "full"))
+    assert torch.equal(target(x), source(x))
+    load_into(target, load_checkpoint(tmp_path / "half"))
+    assert target[0].weight.dtype == torch.float32
+    torch.testing.assert_close(target(x), source(x), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Sequential(nn.Linear(5, 3)), r"'0.weight' of shape \(3, 4\).*has.*\(3, 5\)"),
+        (nn.Sequential(nn.Linear(4, 3)), "it holds '1.bias' of shape.* has no '1.bias'"),
+        (nn.Linear(4, 3), "it holds no 'weight', Linear has 'weight'"),
+    ],
+)
+def test_a_network_that_does_not_fit(tmp_path: Path, module: nn.Module, message: str) -> None:
+    checkpoint = load_checkpoint(saved(tmp_path / "net"))
+    before = [p.clone() for p in module.parameters()]
+    with pytest.raises(UserError, match=message):
+        load_into(module, checkpoint)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'autoencoder' where 'classifier' is needed"):
+        load_checkpoint(saved(tmp_path / "net"), model="classifier")
+
+
+def test_missing_checkpoint(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(UserError, match="there is no checkpoint"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_truncated_checkpoint(tmp_path: Path, keep: int) -> None:
+    path = saved(tmp_path / "net")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_one_flipped_bit_in_the_numbers_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path / "net")
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="checksum"):
+        load_checkpoint(path)
+
+
+def test_pickles_and_foreign_files_are_refused_without_running_them(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    (tmp_path / "pickle").write_bytes(pickle.dumps(Malicious(evidence)))
+    torch.save({"x": Malicious(evidence)}, tmp_path / "torch")
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "foreign")
+    for name in ("pickle", "torch", "foreign"):
+        with pytest.raises(UserError, match="not a checkpoint"):
+            load_checkpoint(tmp_path / name)
+    assert not evidence.exists()
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "net", {"w": torch.tensor([1.0, float("nan")])}, METADATA)
+    with pytest.raises(UserError, match="not finite"):
+        load_checkpoint(tmp_path / "net")
+
+
+def test_interrupted_saves_leave_the_old_file(tmp_path: Path, monkeypatch) -> None:
+    path, state_path = saved(tmp_path / "net"), tmp_path / "state"
+    save_training_state(state_path, {"epoch": 1})
+    before = path.read_bytes(), state_path.read_bytes()
+
+    def dies_half_way(_, file, **__):
+        Path(file).write_bytes(b"half a file")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save_file", dies_half_way)
+    monkeypatch.setattr(torch, "save", dies_half_way)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(path, network(5).state_dict(), METADATA)
+    with pytest.raises(KeyboardInterrupt):
+        save_training_state(state_path, {"epoch": 2})
+    assert (path.read_bytes(), state_path.read_bytes()) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net", "state"]
+
+
+class Run:
+    """A training with every kind of state: moments, momentum buffers, schedule, noise."""
+
+    def __init__(self) -> None:
+        self.net = network(3)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.01)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 3, 0.5)
+        self.noise = torch.Generator().manual_seed(4)
+        self.parts = (self.net, self.optimizer, self.scheduler)
+
+    def epochs(self, n: int) -> None:
+        for _ in range(n):
+            x = torch.randn(8, 4, generator=self.noise)
+            self.optimizer.zero_grad()
+            (self.net(x) - x).square().mean().backward()
+            self.optimizer.step()
+            self.scheduler.step()
+
+    def state(self) -> dict:
+        return {
+            "parts": [part.state_dict() for part in self.parts],
+            "noise": self.noise.get_state(),
+            "settings": {"milestones": {60: 0.5}, "sizes": [3, 2], "patience": None},
+            "best": float("inf"),
+        }
+
+    def restore(self, state: dict) -> None:
+        for part, values in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(values)
+        self.noise.set_state(state["noise"])
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, first, second = Run(), Run(), Run()
+    whole.epochs(9)
+    first.epochs(4)
+    save_training_state(tmp_path / "state", first.state())
+    state = load_training_state(tmp_path / "state")
+    assert state["settings"] == first.state()["settings"]
+    assert state["best"] == float("inf")
+    second.restore(state)
+    second.epochs(5)
+    for name, tensor in whole.net.state_dict().items():
+        assert torch.equal(tensor, second.net.state_dict()[name]), name
+
+
+def test_training_state_refuses_pickles_that_run_code(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    torch.save({"x": Malicious(evidence)}, tmp_path / "state")
+    torch.save({"x": Malicious(evidence)}, tmp_path / "old", _use_new_zipfile_serialization=False)
+    (tmp_path / "raw").write_bytes(pickle.dumps(Malicious(evidence)))
+    for name in ("state", "old", "raw"):
+        with pytest.raises(UserError, match="not a training state"):
+            load_training_state(tmp_path / name)
+    assert not evidence.exists()
+
+
+def test_damaged_and_missing_training_states(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with pytest.raises(UserError, match="there is no training state"):
+        load_training_state(path)
+    save_training_state(path, Run().state())
+    data = path.read_bytes()
+    flipped = bytearray(data)
+    flipped[data.index(Run().net[0].weight.detach().numpy().tobytes())] ^= 1
+    for damaged in (b"", data[:10], data[: len(data) // 2], data[:-1], bytes(flipped)):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            load_training_state(path)
+
+
+def test_what_could_not_be_read_again_is_refused_when_saving(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"state\['scores'\]\[1\] is a float64"):
+        save_training_state(tmp_path / "state", {"scores": [1.0, np.float64(2.0)]})
+    assert not (tmp_path / "state").exists()
