@@ -73,6 +73,10 @@ class TrainingSettings:
         default=0.0,
         metadata={"help": "weight of the contractive penalty on the first layer", "minimum": 0},
     )
+    bfloat16: bool = field(
+        default=False,
+        metadata={"help": "matrix products of the training in bfloat16 (weights stay float32)"},
+    )
     validate_noisy: bool = field(
         default=True,
         metadata={"help": "choose the network by noisy (fixed noise), not clean, input"},

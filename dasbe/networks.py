@@ -38,7 +38,7 @@ class Autoencoder(nn.Module):
 
     def code_activation(self, drive: Tensor) -> Tensor:
         """The non-linearity of the encoder's last layer."""
-        return torch.sigmoid(drive)
+        return drive.sigmoid_()
 
     def encode(self, coincidences: Tensor) -> Tensor:
         """(..., H*W) coincidences to the (..., C) drive of the code."""
@@ -47,7 +47,7 @@ class Autoencoder(nn.Module):
     def encode_from(self, first: Tensor) -> Tensor:
         """The rest of the encoder after its first linear layer."""
         for layer in self.encoder[1:]:
-            first = layer(torch.relu(first))
+            first = layer(first.relu_())
         return self.code_activation(first)
 
     def step(
@@ -58,12 +58,16 @@ class Autoencoder(nn.Module):
 
     def decode(self, code: Tensor) -> Tensor:
         """(..., C) code to the (..., H*W) feedback in (0, 1)."""
-        return torch.sigmoid(self.decoder[-1](self.decode_to_last(code)))
+        return self.decode_logits(code).sigmoid_()
+
+    def decode_logits(self, code: Tensor) -> Tensor:
+        """The decoder before its last sigmoid."""
+        return self.decoder[-1](self.decode_to_last(code))
 
     def decode_to_last(self, code: Tensor) -> Tensor:
         """The decoder up to the input of its last linear layer."""
         for layer in self.decoder[:-1]:
-            code = torch.relu(layer(code))
+            code = layer(code).relu_()
         return code
 
     def restrict(self, pixels: Pixels) -> RestrictedNetwork:
@@ -73,9 +77,10 @@ class Autoencoder(nn.Module):
     def forward(
         self, images: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(M, H*W) images to (M, H*W) reconstructions and the (M, C) code, for training."""
+        """(M, H*W) images to the (M, H*W) logits of the reconstruction and the (M, C) code, for
+        training; ``generator`` gives the noise of a stochastic code."""
         code = self.encode(images)
-        return self.decode(code), code
+        return self.decode_logits(code), code
 
 
 class SpikingCodeAutoencoder(Autoencoder):
@@ -86,7 +91,7 @@ class SpikingCodeAutoencoder(Autoencoder):
     """
 
     def code_activation(self, drive: Tensor) -> Tensor:
-        return torch.relu(drive)
+        return drive.relu_()
 
     def step(
         self, drive: Tensor, state: Tensor | None, uniform: Callable[[int], Tensor], refractory: int
@@ -112,7 +117,7 @@ class SpikingCodeAutoencoder(Autoencoder):
         drive = self.encode(images)
         noise = torch.rand(drive.shape, generator=generator, device=drive.device)
         code = _SurrogateStep.apply(drive + noise)
-        return self.decode(code), code
+        return self.decode_logits(code), code
 
 
 class _SurrogateStep(torch.autograd.Function):

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from common.checkpoints import (
     load_checkpoint,
@@ -49,6 +49,7 @@ from datasets.binding import read_group, source_of, split_range
 from datasets.generate import ensure
 
 VALIDATION_BATCH = 1000
+READ_BLOCK = 10_000
 
 
 def drop_pixels(images: Tensor, noise: tuple[float, float], random: torch.Generator) -> Tensor:
@@ -59,18 +60,23 @@ def drop_pixels(images: Tensor, noise: tuple[float, float], random: torch.Genera
 
 
 def summed_loss(
-    network: Autoencoder, noisy: Tensor, images: Tensor, random: torch.Generator, contraction: float
+    network: Autoencoder,
+    noisy: Tensor,
+    images: Tensor,
+    random: torch.Generator,
+    settings: TrainingSettings,
 ) -> Tensor:
     """Binary cross-entropy of the reconstruction, summed over (M, P), plus the contractive term.
 
     The contractive term is the sum over images and first-layer units of (h (1 - h))^2 |w|^2.
     """
-    reconstruction, _ = network(noisy, random)
-    loss = binary_cross_entropy(reconstruction, images, reduction="sum")
-    if contraction:
+    with torch.autocast(noisy.device.type, torch.bfloat16, enabled=settings.bfloat16):
+        logits, _ = network(noisy, random)
+    loss = binary_cross_entropy_with_logits(logits.float(), images, reduction="sum")
+    if settings.contraction and network.training:
         h = torch.sigmoid(network.encoder[0](noisy))
         slopes = (h * (1 - h)).square().sum(0)
-        loss = loss + contraction * (slopes * network.encoder[0].weight.square().sum(1)).sum()
+        loss = loss + settings.contraction * (slopes * network.encoder[0].weight.square().sum(1)).sum()
     return loss
 
 
@@ -100,7 +106,7 @@ def train_epoch(
         part = group.local_slice(len(batch))
         clean, noisy = clean[part].to(group.device), noisy[part].to(group.device)
         optimizer.zero_grad()
-        loss = summed_loss(network, noisy, clean, random, settings.contraction)
+        loss = summed_loss(network, noisy, clean, random, settings)
         scale = len(batch) * images.shape[1]
         (loss / scale if settings.loss == "bce_mean" else loss).backward()
         group.sum_gradients(network)
@@ -119,6 +125,7 @@ def validate(
 
     The noise is the same in every call.
     """
+    network.eval()
     losses = torch.zeros(2)
     device = next(network.parameters()).device
     noise, code = generator(seed, "validation"), generator(seed, "validation code", device=device)
@@ -127,8 +134,9 @@ def validate(
         noisy = drop_pixels(clean, settings.noise, noise)
         for i, source in enumerate((clean, noisy)):
             losses[i] += summed_loss(
-                network, source.to(device), clean.to(device), code, contraction=0
+                network, source.to(device), clean.to(device), code, settings
             ).cpu()
+    network.train()
     return tuple((losses / images.numel()).tolist())
 
 
@@ -146,7 +154,7 @@ def train(
     """
     network = build_network(settings.network, images.shape[1], generator(seed, "start"))
     network.to(group.device)
-    optimizer = torch.optim.Adam(network.parameters())
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
     stopping = EarlyStopping(settings.training.patience)
     state = {"epoch": 0, "seconds": 0.0, "best": {}}
     if files.state.exists():
@@ -223,7 +231,9 @@ def read_images(settings: Settings, data: str) -> tuple[Tensor, Tensor, dict[str
     """(M, P) uint8 training and validation images, and what they are."""
     name, count = settings.dataset, settings.training.images
     ensure(name, {"train_single": count}, groups=["train_single"], data=data)
-    images = read_group(name, "train_single", count=count).images.to(torch.uint8).flatten(1)
+    images = torch.empty(count, settings.height * settings.width, dtype=torch.uint8)
+    for rows in torch.arange(count).split(READ_BLOCK):
+        images[rows] = read_group(name, "train_single", indices=rows).images.flatten(1).byte()
     train, validation = (images[list(split_range(count, s))] for s in ("train", "validation"))
     digest = hashlib.sha256(images.numpy()).hexdigest()
     about = {"dataset": name, "digits": source_of(name), "images": count, "sha256": digest}

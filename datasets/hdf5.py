@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -156,6 +157,21 @@ def _create(file: h5py.File, dataset: Dataset, group: str, name: str, count: int
     )
 
 
+@contextlib.contextmanager
+def _full_disk_said(path: str | os.PathLike[str]) -> Iterator[None]:
+    """HDF5 reports a failed write as OSError or RuntimeError, with the system's errno as text."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if not number:
+            raise
+        raise UserError(
+            f"{path} could not be written ({os.strerror(int(number[1]))}); "
+            "free some space or choose another folder with --out"
+        ) from error
+
+
 def write(
     path: str | os.PathLike[str],
     dataset: Dataset,
@@ -171,6 +187,7 @@ def write(
     and no file, when what was generated differs. The file's arrays carry their SHA-256, too.
     """
     with (
+        _full_disk_said(path),
         atomic_path(path) as temporary,
         h5py.File(temporary, "w", libver=("v110", "v110")) as file,
         ThreadPoolExecutor(_THREADS) as pool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
 from pathlib import Path
@@ -24,11 +25,11 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         content = gzip.decompress(path.read_bytes())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: not a whole gzip file ({error}); get it again") from error
-    if len(content) < 4 or content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
+    header = 4 + 4 * content[3] if len(content) >= 4 else 4
+    if len(content) < header or content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
         raise UserError(f"{path}: not an IDX file of unsigned bytes; get it again")
-    header = 4 + 4 * content[3]
-    shape = tuple(np.frombuffer(content[4:header], dtype=">u4").tolist())
-    values = np.frombuffer(content, dtype=np.uint8, offset=min(header, len(content)))
-    if len(shape) != content[3] or len(values) != np.prod(shape, dtype=np.int64):
-        raise UserError(f"{path}: the header promises {shape}, the data differ; get it again")
+    shape = np.frombuffer(content[4:header], dtype=">u4").tolist()
+    values = np.frombuffer(content, dtype=np.uint8)[header:]
+    if len(values) != math.prod(shape):
+        raise UserError(f"{path}: the header promises {shape} bytes, others follow; get it again")
     return values.reshape(shape)

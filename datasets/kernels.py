@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from datasets.mt19937 import compiled, permutation, randint
+from datasets.stamps import Stamps
 
 
 @compiled
@@ -42,7 +43,9 @@ def _place(state, stamps, kind, label, default, groups):
 
 
 @compiled
-def bars(state, vertical, horizontal, default, groups):
+def bars(
+    state: np.ndarray, vertical: int, horizontal: int, default: np.ndarray, groups: np.ndarray
+) -> None:
     """Columns of the vertical bars without repetition, labels from 1 as drawn, then the rows."""
     for image, labels in zip(default, groups):
         height, width = image.shape
@@ -58,7 +61,15 @@ def bars(state, vertical, horizontal, default, groups):
 
 
 @compiled
-def corners(state, square, singles, with_square, single_corners, default, groups):
+def corners(
+    state: np.ndarray,
+    square: Stamps,
+    singles: Stamps,
+    with_square: int,
+    single_corners: int,
+    default: np.ndarray,
+    groups: np.ndarray,
+) -> None:
     """A Kanizsa square (or none), then single corners, each x, y and which of the four."""
     for image, labels in zip(default, groups):
         if with_square:
@@ -71,7 +82,15 @@ def corners(state, square, singles, with_square, single_corners, default, groups
 
 
 @compiled
-def shapes(state, stamps, objects, kind, default, groups, positions):
+def shapes(
+    state: np.ndarray,
+    stamps: Stamps,
+    objects: int,
+    kind: int,
+    default: np.ndarray,
+    groups: np.ndarray,
+    positions: np.ndarray,
+) -> None:
     """``objects`` shapes an image, each kind (drawn when ``kind`` is -1), x, y.
 
     ``positions`` (N, 2) receives y, x of the last one.
@@ -85,7 +104,9 @@ def shapes(state, stamps, objects, kind, default, groups, positions):
 
 
 @compiled
-def digit_and_shape(state, digits, stamps, default, groups):
+def digit_and_shape(
+    state: np.ndarray, digits: np.ndarray, stamps: Stamps, default: np.ndarray, groups: np.ndarray
+) -> None:
     """Digit i (already binary, (N, H, W)) is object 1, one random shape on it object 2."""
     for digit, image, labels in zip(digits, default, groups):
         _paint(digit, digit.shape[0], digit.shape[1], 0, 0, 1, image, labels)
@@ -93,7 +114,9 @@ def digit_and_shape(state, digits, stamps, default, groups):
 
 
 @compiled
-def chosen_digit(state, digits, default, groups):
+def chosen_digit(
+    state: np.ndarray, digits: np.ndarray, default: np.ndarray, groups: np.ndarray
+) -> None:
     """One whole digit an image, drawn among ``digits`` (M, H, W), object 1."""
     for image, labels in zip(default, groups):
         image[:] = digits[randint(state, len(digits))]
@@ -101,7 +124,9 @@ def chosen_digit(state, digits, default, groups):
 
 
 @compiled
-def single_digit(state, digits, first, default, groups):
+def single_digit(
+    state: np.ndarray, digits: Stamps, first: int, default: np.ndarray, groups: np.ndarray
+) -> None:
     """Cropped digit number first + i (counted round) at a random position, object 1."""
     for i in range(len(default)):
         _place(state, digits, (first + i) % len(digits.sizes), 1, default[i], groups[i])
@@ -117,7 +142,9 @@ def _last_overlap(digits, kind, y, x, default):
 
 
 @compiled
-def several_digits(state, digits, objects, default, groups):
+def several_digits(
+    state: np.ndarray, digits: Stamps, objects: int, default: np.ndarray, groups: np.ndarray
+) -> None:
     """``objects`` cropped digits an image; all positions are drawn again while the last digit
     has 20 % or more of its ink on the others."""
     kinds = np.empty(objects, dtype=np.int64)
@@ -170,7 +197,16 @@ def _draw_things(state, stamps, directions, kind, image, things):
 
 
 @compiled
-def moving_shapes(state, stamps, directions, objects, kind, every, default, groups):
+def moving_shapes(
+    state: np.ndarray,
+    stamps: Stamps,
+    directions: np.ndarray,
+    objects: int,
+    kind: int,
+    every: int,
+    default: np.ndarray,
+    groups: np.ndarray,
+) -> None:
     """Sequences (N, T, H, W) of shapes that move and bounce.
 
     With ``every`` = 0 all objects are there from the start; otherwise a new one appears at each

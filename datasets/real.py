@@ -70,11 +70,13 @@ class RemoteFile(NamedTuple):
     homes: tuple[str, ...]
 
 
-def locate(file: RemoteFile, downloads: Path = DATA_FILES) -> Path:
-    """The path of a checked copy of ``file``: in ``$SNN_DATA``, in ``downloads``, or downloaded.
+def locate(file: RemoteFile, downloads: Path | None = None) -> Path:
+    """The path of a checked copy of ``file``: in ``$SNN_DATA``, or in ``downloads`` (default
+    ``datasets/files/``), where it is downloaded if need be.
 
     Raises :class:`UserError` when a copy has another SHA-256 or no home can be reached.
     """
+    downloads = downloads or DATA_FILES
     given = os.environ.get("SNN_DATA")
     if given and not Path(given).is_dir():
         raise UserError(f"SNN_DATA is {given}, which is not a folder; correct it or unset it")

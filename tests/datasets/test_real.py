@@ -1,0 +1,210 @@
+import functools
+import gzip
+import hashlib
+import http.server
+import os
+import struct
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from datasets import generate, hdf5, real
+from datasets.idx import read_idx
+from datasets.real import RemoteFile, load_fashion_mnist, load_mnist, locate
+
+CONTENT = b"some bytes of a data set" * 100
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+NOWHERE = "http://127.0.0.1:9/"
+GIVEN = os.environ.get("SNN_DATA")
+
+
+@pytest.fixture(autouse=True)
+def no_given_data(monkeypatch):
+    monkeypatch.delenv("SNN_DATA", raising=False)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A folder served on this machine, and its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def end_headers(self):
+            self.send_header("Connection", "close")
+            super().end_headers()
+
+        def do_GET(self):
+            if not self.path.startswith("/short/"):
+                super().do_GET()
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT[:50])
+
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+
+
+def idx_file(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+    return path
+
+
+def small_mnist(folder):
+    """Ten images in MNIST's files below ``folder``; returns their checksums."""
+    images = np.random.default_rng(1).integers(0, 256, (10, 28, 28), dtype=np.uint8)
+    sums = {}
+    for prefix in ("train", "t10k"):
+        for what, array in (("images-idx3", images), ("labels-idx1", np.arange(10, dtype="u1"))):
+            path = idx_file(folder / f"mnist/{prefix}-{what}-ubyte.gz", array)
+            sums[f"{prefix}-{what}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return sums
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """Nothing downloaded yet and no home that answers."""
+    monkeypatch.setattr(real, "DATA_FILES", tmp_path / "downloads")
+    monkeypatch.setattr(real, "_MNIST_HOMES", (NOWHERE,))
+    monkeypatch.setattr(real, "_FASHION_HOMES", (NOWHERE,))
+
+
+def test_downloads_from_the_first_home_that_has_it_and_only_once(server, tmp_path):
+    folder, address = server
+    (folder / "a.gz").write_bytes(CONTENT)
+    file = RemoteFile("set/a.gz", DIGEST, (NOWHERE, address + "missing/", address))
+    path = locate(file, tmp_path / "downloads")
+    assert path == tmp_path / "downloads/set/a.gz" and path.read_bytes() == CONTENT
+    (folder / "a.gz").unlink()
+    assert locate(file, tmp_path / "downloads") == path
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("bad/", "wrong checksum"), ("missing/", "HTTPError"), ("short/", "")]
+)
+def test_bad_downloads_are_one_sentence_and_leave_nothing(server, tmp_path, path, reason):
+    folder, address = server
+    (folder / "bad").mkdir()
+    (folder / "bad/a.gz").write_bytes(CONTENT[:-1])
+    file = RemoteFile("set/a.gz", DIGEST, (address + path,))
+    with pytest.raises(UserError, match=f"could not be downloaded .*{reason}.* set SNN_DATA"):
+        locate(file, tmp_path / "downloads")
+    assert not [p for p in (tmp_path / "downloads").rglob("*") if p.is_file()]
+
+
+def test_given_folder_comes_first_and_is_checked(tmp_path, monkeypatch):
+    file = RemoteFile("set/a.gz", DIGEST, (NOWHERE,))
+    for name in ("given", "downloads"):
+        (tmp_path / name / "set").mkdir(parents=True)
+        (tmp_path / name / "set/a.gz").write_bytes(CONTENT)
+    assert locate(file, tmp_path / "downloads").parent.parent.name == "downloads"
+    monkeypatch.setenv("SNN_DATA", str(tmp_path / "given"))
+    assert locate(file, tmp_path / "downloads").parent.parent.name == "given"
+    (tmp_path / "given/set/a.gz").write_bytes(CONTENT[:-1])
+    with pytest.raises(UserError, match=r"SHA-256 is .* replace it or unset SNN_DATA"):
+        locate(file, tmp_path / "downloads")
+    monkeypatch.setenv("SNN_DATA", str(tmp_path / "absent"))
+    with pytest.raises(UserError, match="not a folder; correct it or unset it"):
+        locate(file, tmp_path / "downloads")
+    monkeypatch.delenv("SNN_DATA")
+    (tmp_path / "downloads/set/a.gz").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="delete it, it is then downloaded again"):
+        locate(file, tmp_path / "downloads")
+
+
+def test_idx_files(tmp_path):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    path = idx_file(tmp_path / "good.gz", array)
+    np.testing.assert_array_equal(read_idx(path), array)
+    whole = path.read_bytes()
+    content = gzip.decompress(whole)
+    for broken, message in [
+        (whole[:-9], "not a whole gzip file"),
+        (b"plain text", "not a whole gzip file"),
+        (whole[:20] + b"\0" * 9 + whole[29:], "not a whole gzip file"),
+        (gzip.compress(b"\0\0\x09\x01" + content[4:]), "not an IDX file"),
+        (gzip.compress(b""), "not an IDX file"),
+        (gzip.compress(content[:-1]), "the header promises"),
+        (gzip.compress(content[:16]), "the header promises"),
+        (gzip.compress(content[:9]), "not an IDX file"),
+    ]:
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=message):
+            read_idx(path)
+
+
+def test_embedded_digits_are_scikit_learns(offline):
+    train, test = load_mnist("train", "embedded"), load_mnist("test", "embedded")
+    assert train.images.shape == (1497, 28, 28) and test.images.shape == (300, 28, 28)
+    assert train.images.dtype == torch.uint8 and train.labels.dtype == torch.int64
+    assert train.images.max() == 255 and train.source == test.source == "embedded digits"
+    assert torch.equal(train.labels[:10], torch.arange(10))
+
+
+def test_auto_falls_back_and_says_so_and_real_does_not(offline, caplog):
+    assert load_mnist("test", "auto").source == "embedded digits"
+    assert "embedded 8 x 8 digits" in caplog.text and "could not be downloaded" in caplog.text
+    with pytest.raises(UserError, match=r"could not be downloaded .* or give --data embedded"):
+        load_mnist("test", "real")
+
+
+def test_given_mnist_is_used(offline, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(real, "_MNIST_SHA256", small_mnist(tmp_path / "given"))
+    monkeypatch.setenv("SNN_DATA", str(tmp_path / "given"))
+    digits = load_mnist("train", "auto")
+    assert digits.source == "MNIST" and digits.images.shape == (10, 28, 28)
+    assert torch.equal(digits.labels, torch.arange(10)) and not caplog.text
+
+
+def test_fashion_mnist_has_no_stand_in(offline):
+    with pytest.raises(UserError, match="no embedded stand-in; set SNN_DATA"):
+        load_fashion_mnist("train", "embedded")
+    with pytest.raises(UserError, match=r"fashion_mnist/train-images-idx3-ubyte.gz could not"):
+        load_fashion_mnist("train")
+
+
+def test_unknown_split_and_data(offline):
+    with pytest.raises(UserError, match="unknown split 'val'; known are train, test"):
+        load_mnist("val")
+    with pytest.raises(UserError, match="unknown data 'fake'; known are auto, real, embedded"):
+        load_mnist("test", "fake")
+
+
+def test_files_of_embedded_digits_are_made_again_once_mnist_is_there(
+    offline, tmp_path, monkeypatch, caplog
+):
+    path = generate.ensure("mnist_shape", 4, ["test"], tmp_path, data="auto")
+    assert hdf5.read_info(path).data == "embedded digits"
+    made = path.stat().st_mtime_ns
+    generate.ensure("mnist_shape", 4, ["test"], tmp_path, data="auto")
+    assert path.stat().st_mtime_ns == made
+    with pytest.raises(UserError, match="--data embedded"):
+        generate.ensure("mnist_shape", 4, ["test"], tmp_path, data="real")
+    monkeypatch.setattr(real, "_MNIST_SHA256", small_mnist(tmp_path / "given"))
+    monkeypatch.setenv("SNN_DATA", str(tmp_path / "given"))
+    generate.ensure("mnist_shape", 4, ["test"], tmp_path, data="auto")
+    assert hdf5.read_info(path).data == "MNIST"
+    assert "MNIST is there now" in caplog.text
+
+
+@pytest.mark.skipif(not GIVEN, reason="SNN_DATA is not set")
+@pytest.mark.parametrize(("load", "name"), [(load_mnist, "MNIST"), (load_fashion_mnist, "Fashion")])
+def test_real_files_where_there_are_any(monkeypatch, load, name):
+    monkeypatch.setenv("SNN_DATA", GIVEN)
+    train, test = load("train", "real"), load("test", "real")
+    assert train.images.shape == (60_000, 28, 28) and test.images.shape == (10_000, 28, 28)
+    assert train.labels.bincount().sum() == 60_000 and len(test.labels.unique()) == 10
+    assert train.source.startswith(name)
