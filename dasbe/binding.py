@@ -50,7 +50,9 @@ class TrainedNetwork:
     checkpoint: Checkpoint
 
 
-def load_network(name: str | os.PathLike[str], device: str | torch.device = "cpu") -> TrainedNetwork:
+def load_network(
+    name: str | os.PathLike[str], device: str | torch.device = "cpu"
+) -> TrainedNetwork:
     """Load a shipped network by name (``"shapes"``), or any by the path of its checkpoint.
 
     Raises :class:`UserError` when there is none, or when the file is damaged or another model's.

@@ -69,17 +69,39 @@ class TrainingSettings:
             "minimum": 1,
         },
     )
-    contraction: float = field(
-        default=0.0,
-        metadata={"help": "weight of the contractive penalty on the first layer", "minimum": 0},
+    choose: str = field(
+        default="noisy",
+        metadata={
+            "help": "keep the network with the best validation on noisy (fixed noise) or clean "
+            "input, or the last one",
+            "choices": ("noisy", "clean", "last"),
+        },
     )
     bfloat16: bool = field(
         default=False,
         metadata={"help": "matrix products of the training in bfloat16 (weights stay float32)"},
     )
-    validate_noisy: bool = field(
-        default=True,
-        metadata={"help": "choose the network by noisy (fixed noise), not clean, input"},
+    contraction: float = field(
+        default=0.0,
+        metadata={"help": "weight of the contractive penalty on the first layer", "minimum": 0},
+    )
+    blank: float = field(
+        default=0.0,
+        metadata={"help": "share of empty images in a batch", "minimum": 0, "maximum": 1},
+    )
+    code_cost: float = field(
+        default=0.0, metadata={"help": "cost of a code neuron's drive", "minimum": 0}
+    )
+    blank_code_cost: float = field(
+        default=0.0, metadata={"help": "the same for empty images", "minimum": 0}
+    )
+    code_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "code neurons are silenced with a probability drawn per image up to this",
+            "minimum": 0,
+            "maximum": 1,
+        },
     )
 
 

@@ -26,13 +26,20 @@ class Autoencoder(nn.Module):
         n_pixels: H*W.
         encoder_widths: units of the encoder's layers, the last being the code.
         decoder_widths: the code's units, then those of the decoder's hidden layers.
+        code_dropout: in training, code neurons are silenced with a probability drawn for each
+            image from U(0, code_dropout).
     """
 
     def __init__(
-        self, n_pixels: int, encoder_widths: Sequence[int], decoder_widths: Sequence[int]
+        self,
+        n_pixels: int,
+        encoder_widths: Sequence[int],
+        decoder_widths: Sequence[int],
+        code_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.n_pixels = n_pixels
+        self.code_dropout = code_dropout
         self.encoder = _linear_layers([n_pixels, *encoder_widths])
         self.decoder = _linear_layers([*decoder_widths, n_pixels])
 
@@ -74,13 +81,21 @@ class Autoencoder(nn.Module):
         """This network on the given pixels of every image."""
         return RestrictedNetwork(self, pixels)
 
+    def sample_code(self, drive: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The code of training images, differentiable; here the drive itself."""
+        return drive
+
     def forward(
         self, images: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(M, H*W) images to the (M, H*W) logits of the reconstruction and the (M, C) code, for
-        training; ``generator`` gives the noise of a stochastic code."""
-        code = self.encode(images)
-        return self.decode_logits(code), code
+        """(M, H*W) images to the (M, H*W) logits of the reconstruction and the (M, C) drive of
+        the code, for training; ``generator`` gives the code's noise."""
+        drive = self.encode(images)
+        code = self.sample_code(drive, generator)
+        if self.training and self.code_dropout:
+            silenced = self.code_dropout * _uniform_like(code[:, :1], generator)
+            code = code * (_uniform_like(code, generator) >= silenced)
+        return self.decode_logits(code), drive
 
 
 class SpikingCodeAutoencoder(Autoencoder):
@@ -111,13 +126,8 @@ class SpikingCodeAutoencoder(Autoencoder):
             code[:, t] = fired
         return code, countdown
 
-    def forward(
-        self, images: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        drive = self.encode(images)
-        noise = torch.rand(drive.shape, generator=generator, device=drive.device)
-        code = _SurrogateStep.apply(drive + noise)
-        return self.decode_logits(code), code
+    def sample_code(self, drive: Tensor, generator: torch.Generator | None) -> Tensor:
+        return _SurrogateStep.apply(drive + _uniform_like(drive, generator))
 
 
 class _SurrogateStep(torch.autograd.Function):
@@ -193,7 +203,10 @@ _KINDS = {"autoencoder": Autoencoder, "spiking_code": SpikingCodeAutoencoder}
 
 
 def build_network(
-    settings: NetworkSettings, n_pixels: int, generator: torch.Generator | None = None
+    settings: NetworkSettings,
+    n_pixels: int,
+    generator: torch.Generator | None = None,
+    code_dropout: float = 0.0,
 ) -> Autoencoder:
     """A freshly initialised network for images of ``n_pixels`` pixels (PyTorch's default start).
 
@@ -202,7 +215,13 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         if generator is not None:
             torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        return _KINDS[settings.kind](n_pixels, settings.encoder_widths, settings.decoder_widths)
+        return _KINDS[settings.kind](
+            n_pixels, settings.encoder_widths, settings.decoder_widths, code_dropout
+        )
+
+
+def _uniform_like(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(values.shape, generator=generator, device=values.device)
 
 
 def _linear_layers(widths: Sequence[int]) -> nn.ModuleList:

@@ -166,7 +166,9 @@ def start_feedback(
     return half_normal.float()
 
 
-def phase_uniforms(keys: np.ndarray, iteration: int, window: int, device: torch.device) -> Callable[[int], Tensor]:
+def phase_uniforms(
+    keys: np.ndarray, iteration: int, window: int, device: torch.device
+) -> Callable[[int], Tensor]:
     """A function n -> (B, T, n) uniform numbers of this iteration, for n code neurons."""
 
     def uniform(n_units: int) -> Tensor:

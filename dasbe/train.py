@@ -59,25 +59,42 @@ def drop_pixels(images: Tensor, noise: tuple[float, float], random: torch.Genera
     return images * (torch.rand(images.shape, generator=random) >= p)
 
 
-def summed_loss(
-    network: Autoencoder,
-    noisy: Tensor,
-    images: Tensor,
-    random: torch.Generator,
-    settings: TrainingSettings,
-) -> Tensor:
-    """Binary cross-entropy of the reconstruction, summed over (M, P), plus the contractive term.
+def blank_images(images: Tensor, share: float) -> Tensor:
+    """Replace the first ``share`` of (M, P) images by empty ones."""
+    blank = images.clone()
+    blank[: round(share * len(images))] = 0
+    return blank
 
-    The contractive term is the sum over images and first-layer units of (h (1 - h))^2 |w|^2.
+
+def reconstruction_loss(
+    network: Autoencoder, noisy: Tensor, clean: Tensor, random: torch.Generator, bfloat16: bool
+) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy between (M, P) reconstructions and clean images, summed, and the
+    (M, C) drive of the code."""
+    with torch.autocast(noisy.device.type, torch.bfloat16, enabled=bfloat16):
+        logits, drive = network(noisy, random)
+    loss = binary_cross_entropy_with_logits(logits.float(), clean, reduction="sum")
+    return loss, drive.float()
+
+
+def penalty(
+    network: Autoencoder, noisy: Tensor, clean: Tensor, drive: Tensor, settings: TrainingSettings
+) -> Tensor | float:
+    """The costs beside the reconstruction, summed over the batch.
+
+    The contractive term is the sum over images and first-layer units of (h (1 - h))^2 |w|^2. The
+    code's costs keep it sparse, and silent for empty images.
     """
-    with torch.autocast(noisy.device.type, torch.bfloat16, enabled=settings.bfloat16):
-        logits, _ = network(noisy, random)
-    loss = binary_cross_entropy_with_logits(logits.float(), images, reduction="sum")
-    if settings.contraction and network.training:
+    cost = 0.0
+    if settings.contraction:
         h = torch.sigmoid(network.encoder[0](noisy))
         slopes = (h * (1 - h)).square().sum(0)
-        loss = loss + settings.contraction * (slopes * network.encoder[0].weight.square().sum(1)).sum()
-    return loss
+        cost = settings.contraction * (slopes @ network.encoder[0].weight.square().sum(1))
+    if settings.code_cost or settings.blank_code_cost:
+        empty = ~clean.any(dim=1, keepdim=True)
+        weights = torch.where(empty, settings.blank_code_cost, settings.code_cost)
+        cost = cost + (weights * drive).sum()
+    return cost
 
 
 def epoch_batches(
@@ -96,19 +113,21 @@ def train_epoch(
     images: Tensor,
     settings: TrainingSettings,
     random: torch.Generator,
+    code_random: torch.Generator,
     group: Distributed,
 ) -> float:
-    """One epoch over (M, P) uint8 images; returns the mean loss per pixel."""
+    """One epoch over (M, P) uint8 images; returns the mean reconstruction loss per pixel."""
     total, count = 0.0, 0
     for batch in epoch_batches(len(images), settings, random):
-        clean = images[batch].float()
+        clean = blank_images(images[batch].float(), settings.blank)
         noisy = drop_pixels(clean, settings.noise, random)
         part = group.local_slice(len(batch))
         clean, noisy = clean[part].to(group.device), noisy[part].to(group.device)
         optimizer.zero_grad()
-        loss = summed_loss(network, noisy, clean, random, settings)
+        loss, drive = reconstruction_loss(network, noisy, clean, code_random, settings.bfloat16)
         scale = len(batch) * images.shape[1]
-        (loss / scale if settings.loss == "bce_mean" else loss).backward()
+        cost = loss + penalty(network, noisy, clean, drive, settings)
+        (cost / scale if settings.loss == "bce_mean" else cost).backward()
         group.sum_gradients(network)
         optimizer.step()
         total += group.all_reduce_sum(loss).item()
@@ -133,15 +152,21 @@ def validate(
         clean = chunk.float()
         noisy = drop_pixels(clean, settings.noise, noise)
         for i, source in enumerate((clean, noisy)):
-            losses[i] += summed_loss(
-                network, source.to(device), clean.to(device), code, settings
-            ).cpu()
+            loss, _ = reconstruction_loss(
+                network, source.to(device), clean.to(device), code, settings.bfloat16
+            )
+            losses[i] += loss.cpu()
     network.train()
     return tuple((losses / images.numel()).tolist())
 
 
 def train(
-    settings: Settings, images: Tensor, validation: Tensor, seed: int, files: Files, group: Distributed
+    settings: Settings,
+    images: Tensor,
+    validation: Tensor,
+    seed: int,
+    files: Files,
+    group: Distributed,
 ) -> dict[str, Any]:
     """Train to the end and return the state, whose ``best`` holds the chosen network.
 
@@ -152,7 +177,9 @@ def train(
         files: where the state and the log lie; a state found there is resumed.
         group: the processes that train together.
     """
-    network = build_network(settings.network, images.shape[1], generator(seed, "start"))
+    network = build_network(
+        settings.network, images.shape[1], generator(seed, "start"), settings.training.code_dropout
+    )
     network.to(group.device)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     stopping = EarlyStopping(settings.training.patience)
@@ -177,9 +204,13 @@ def train(
         )
         optimizer.param_groups[0]["lr"] = rate
         random = generator(seed, "epoch", state["epoch"])
-        loss = train_epoch(network, optimizer, images, settings.training, random, group)
+        code_random = generator(seed, "code", state["epoch"], group.rank, device=group.device)
+        loss = train_epoch(
+            network, optimizer, images, settings.training, random, code_random, group
+        )
         clean, noisy = validate(network, validation, settings.training, seed)
-        if stopping.update(noisy if settings.training.validate_noisy else clean):
+        improved = stopping.update(clean if settings.training.choose == "clean" else noisy)
+        if improved or settings.training.choose == "last":
             state["best"] = {
                 "epoch": state["epoch"] + 1,
                 "validation_loss_clean": clean,
@@ -244,7 +275,9 @@ def read_images(settings: Settings, data: str) -> tuple[Tensor, Tensor, dict[str
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dasbe.train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m dasbe.train",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and noise")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
