@@ -25,6 +25,9 @@ CHUNK = 100
 """Images that are simulated together; a fixed number, so that results do not depend on how many
 images follow."""
 
+READ_ITERATIONS = 10
+"""Iterations at the end from whose spikes the groups are read."""
+
 MODEL = "dasbe"
 
 
@@ -86,13 +89,15 @@ def bind(
         images: (B, H, W) or one (H, W), every value 0 or 1, at least one pixel on in each.
         network: the name of a shipped network; or a stateless function from coincidences
             (M, H*W) float, M = images x window, image-major, to ``(output (M, H*W), code)``; or an
-            object with ``encode``, ``step`` and ``decode`` (:class:`dasbe.dynamics.StatefulNetwork`).
+            object with ``encode``, ``step`` and ``decode``, as
+            :class:`dasbe.dynamics.StatefulNetwork` describes them.
         window: phases T of an iteration (the "cortical delay"), steps.
         refractory: R, steps; two spikes of a pixel are at least R + 1 steps apart.
         iterations: N.
         n_groups: number of groups K, background included; None takes that of the shipped network.
         seed: names all random numbers; an image's depend on it and on its place in the batch only.
-        keep_iterations: iterations at the end whose spikes are kept and grouped.
+        keep_iterations: iterations at the end whose spikes are returned. The groups are those of
+            the last 10 iterations in any case.
 
     Returns:
         :class:`Binding` with ``groups`` (B, H, W) and ``spikes`` (B, keep_iterations, T, H, W), on
@@ -121,12 +126,14 @@ def bind(
     batch, (height, width) = len(images), images.shape[1:]
     groups = torch.empty(batch, height, width, dtype=torch.int64)
     spikes = torch.empty(batch, keep_iterations, window, height, width, dtype=torch.uint8)
+    needed = max(keep_iterations, min(READ_ITERATIONS, iterations))
     for indices, kept, pixels in simulate_in_chunks(
-        images, network, window, refractory, iterations, seed, keep_iterations
+        images, network, window, refractory, iterations, seed, needed
     ):
-        labels = group_pixels(kept.flatten(1, 2), pixels, n_groups, seed, indices)
+        read = kept[:, -READ_ITERATIONS:].flatten(1, 2)
+        labels = group_pixels(read, pixels, n_groups, seed, indices)
         groups[indices] = torch.from_numpy(labels).view(-1, height, width)
-        full = scatter_pixels(kept, pixels)
+        full = scatter_pixels(kept[:, -keep_iterations:], pixels)
         spikes[indices] = full.view(*full.shape[:-1], height, width).cpu()
     return Binding(groups, spikes)
 

@@ -9,6 +9,7 @@ those rows of the last.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -226,7 +227,7 @@ def _uniform_like(values: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def _linear_layers(widths: Sequence[int]) -> nn.ModuleList:
     return nn.ModuleList(
-        nn.Linear(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False)
+        nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)
     )
 
 

@@ -228,7 +228,7 @@ def draw(record: Record) -> Figure:
                 [m.paper for m in cells],
                 [m.value for m in cells],
                 [m.interval95 for m in cells],
-                ylabel="AMI × 100" if ax is axes[0] else None,
+                ylabel="100 AMI" if ax is axes[0] else None,
             )
             ax.set_title(method, loc="left")
             panel_label(ax, letter)

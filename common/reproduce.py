@@ -1,0 +1,101 @@
+"""Run every table and figure in one go: what ``scripts/reproduce.sh`` calls.
+
+Each job is a command of its own, shown before it runs, so that it can be repeated alone. Finished
+parts are not repeated. A job that fails is named at the end, and the others still run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import report
+from common.errors import UserError, command_line
+from common.paths import RESULTS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One table or figure.
+
+    Attributes:
+        paper: the package it belongs to.
+        name: what it makes.
+        module: ``python -m module --profile P --data D --out FOLDER`` makes it.
+        folder: of its results, below the results folder.
+        minutes: what each profile takes on 2 cores, for the time left.
+    """
+
+    paper: str
+    name: str
+    module: str
+    folder: str
+    minutes: dict[str, float]
+
+
+JOBS = (
+    Job("dasbe", "Table 1", "dasbe.figures.table1", "dasbe_table1", {"quick": 2, "full": 120}),
+    Job("dasbe", "example", "dasbe.example", "dasbe_example", {"quick": 0.2, "full": 0.2}),
+)
+
+
+def command_of(job: Job, profile: str, data: str, results: Path) -> list[str]:
+    """The command line of a job."""
+    profiles = [] if job.name == "example" else ["--profile", profile]
+    out = ["--data", data, "--out", str(results / job.folder)]
+    return [sys.executable, "-m", job.module, *profiles, *out]
+
+
+def run_jobs(jobs: Sequence[Job], profile: str, data: str, results: Path) -> list[str]:
+    """Run the jobs one after the other; returns the names of those that failed."""
+    failed = []
+    for number, job in enumerate(jobs):
+        left = sum(later.minutes[profile] for later in jobs[number:])
+        command = command_of(job, profile, data, results)
+        print(
+            f"\n[{number + 1}/{len(jobs)}] {job.paper}: {job.name} "
+            f"(about {left:.0f} min left)\n  {shlex.join(['python', *command[1:]])}",
+            flush=True,
+        )
+        began = time.perf_counter()
+        if subprocess.run(command, check=False).returncode:
+            failed.append(f"{job.paper}: {job.name}")
+        print(f"  {time.perf_counter() - began:.0f} s", flush=True)
+    return failed
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    papers = sorted({job.paper for job in JOBS})
+    parser = argparse.ArgumentParser(prog="scripts/reproduce.sh", description=__doc__)
+    parser.add_argument("--profile", choices=("quick", "full"), default="quick")
+    parser.add_argument("--only", help=f"papers, separated by commas, of {', '.join(papers)}")
+    parser.add_argument(
+        "--data",
+        choices=("auto", "real", "embedded"),
+        default="auto",
+        help="real data sets, the small embedded defaults, or real ones where they can be had",
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder (default: results)")
+    args = parser.parse_args(argv)
+    chosen = papers if args.only is None else args.only.split(",")
+    unknown = [paper for paper in chosen if paper not in papers]
+    if unknown:
+        raise UserError(f"--only {unknown[0]}: unknown paper; there are {', '.join(papers)}")
+    jobs = [job for job in JOBS if job.paper in chosen]
+    failed = run_jobs(jobs, args.profile, args.data, args.results)
+    print()
+    status = report.main(["--results", str(args.results)])
+    if failed or status:
+        raise UserError(f"not everything succeeded: {', '.join(failed) or 'the report'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
