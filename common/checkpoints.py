@@ -8,6 +8,7 @@ interrupted training needs to go on as if nothing had happened.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from common.errors import UserError
@@ -53,8 +54,8 @@ def save_checkpoint(
     }
     # One entry, because safetensors writes several of them in no fixed order.
     text = json.dumps({**metadata, _DIGEST: _digest(copies)}, sort_keys=True)
-    with atomic_path(path) as temporary:
-        save_file(copies, temporary, metadata={"json": text})
+    with atomic_path(path) as temporary:  # by Python, whose errors say that the disk is full
+        temporary.write_bytes(save(copies, metadata={"json": text}))
     return sha256_of(path)
 
 
@@ -117,8 +118,10 @@ def save_training_state(path: PathLike, state: Mapping[str, Any]) -> None:
     read again, such as NumPy scalars.
     """
     _check_plain(state, "state")
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
     with atomic_path(path) as temporary:
-        torch.save(dict(state), temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_training_state(path: PathLike) -> dict[str, Any]:

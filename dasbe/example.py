@@ -53,7 +53,9 @@ def read_picture(path: Path, size: tuple[int, int] | None = None) -> Tensor:
         with Image.open(path) as file:
             grey = file.convert("L")
     except FileNotFoundError:
-        raise UserError(f"there is no picture {path}; give a file or the index of an image") from None
+        raise UserError(
+            f"there is no picture {path}; give a file or the index of an image"
+        ) from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         raise UserError(f"{path} is not a picture that can be read, or it is damaged") from None
     if size is not None:

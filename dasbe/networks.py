@@ -226,9 +226,7 @@ def _uniform_like(values: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _linear_layers(widths: Sequence[int]) -> nn.ModuleList:
-    return nn.ModuleList(
-        nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)
-    )
+    return nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths))
 
 
 def _shape_of(value: Any) -> str:

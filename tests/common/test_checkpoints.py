@@ -12,7 +12,6 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from common import checkpoints
 from common.checkpoints import (
     load_checkpoint,
     load_into,
@@ -156,12 +155,13 @@ def test_interrupted_saves_leave_the_old_file(tmp_path: Path, monkeypatch) -> No
     save_training_state(state_path, {"epoch": 1})
     before = path.read_bytes(), state_path.read_bytes()
 
-    def dies_half_way(_, file, **__):
-        Path(file).write_bytes(b"half a file")
+    write = Path.write_bytes
+
+    def dies_half_way(path, data):
+        write(path, data[: len(data) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "save_file", dies_half_way)
-    monkeypatch.setattr(torch, "save", dies_half_way)
+    monkeypatch.setattr(Path, "write_bytes", dies_half_way)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(path, network(5).state_dict(), METADATA)
     with pytest.raises(KeyboardInterrupt):
