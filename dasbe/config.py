@@ -10,6 +10,7 @@ from common.errors import UserError
 from common.settings import load_settings
 
 FOLDER = Path(__file__).parent / "settings"
+_OTHERS = ("table", "figure")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class NetworkSettings:
 class TrainingSettings:
     """Training on images of single objects."""
 
+    objective: str = field(
+        metadata={"help": "what the network learns", "choices": ("reconstruction",)}
+    )
     loss: str = field(
         metadata={
             "help": "binary cross-entropy, mean over batch and pixels or summed",
@@ -84,6 +88,10 @@ class TrainingSettings:
     contraction: float = field(
         default=0.0,
         metadata={"help": "weight of the contractive penalty on the first layer", "minimum": 0},
+    )
+    code_terms_from: int = field(
+        default=0,
+        metadata={"help": "epoch from which on the following terms act", "minimum": 0},
     )
     blank: float = field(
         default=0.0,
@@ -137,8 +145,8 @@ class Settings:
 
 
 def known_datasets() -> list[str]:
-    """Names of the datasets that have a settings file."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "table1")
+    """Names of the datasets that have a settings file (tables and figures have theirs)."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith(_OTHERS))
 
 
 def dataset_settings(dataset: str, overrides: dict[str, Any] | None = None) -> Settings:

@@ -27,20 +27,22 @@ class Autoencoder(nn.Module):
         n_pixels: H*W.
         encoder_widths: units of the encoder's layers, the last being the code.
         decoder_widths: the code's units, then those of the decoder's hidden layers.
+
+    Attributes:
         code_dropout: in training, code neurons are silenced with a probability drawn for each
             image from U(0, code_dropout).
     """
+
+    code_dropout = 0.0
 
     def __init__(
         self,
         n_pixels: int,
         encoder_widths: Sequence[int],
         decoder_widths: Sequence[int],
-        code_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.n_pixels = n_pixels
-        self.code_dropout = code_dropout
         self.encoder = _linear_layers([n_pixels, *encoder_widths])
         self.decoder = _linear_layers([*decoder_widths, n_pixels])
 
@@ -207,7 +209,6 @@ def build_network(
     settings: NetworkSettings,
     n_pixels: int,
     generator: torch.Generator | None = None,
-    code_dropout: float = 0.0,
 ) -> Autoencoder:
     """A freshly initialised network for images of ``n_pixels`` pixels (PyTorch's default start).
 
@@ -216,9 +217,7 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         if generator is not None:
             torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        return _KINDS[settings.kind](
-            n_pixels, settings.encoder_widths, settings.decoder_widths, code_dropout
-        )
+        return _KINDS[settings.kind](n_pixels, settings.encoder_widths, settings.decoder_widths)
 
 
 def _uniform_like(values: Tensor, generator: torch.Generator | None) -> Tensor:

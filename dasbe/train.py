@@ -11,7 +11,7 @@ with several processes (``torchrun --nproc_per_node 2 -m dasbe.train ...``).
 from __future__ import annotations
 
 import argparse
-import hashlib
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from common.checkpoints import (
     load_checkpoint,
@@ -37,156 +35,38 @@ from common.settings import add_arguments, differences, overrides_from_args, to_
 from common.training import (
     EarlyStopping,
     MetricLog,
-    check_finite,
     generator,
     piecewise_learning_rate,
     progress,
 )
 from dasbe.binding import MODEL
-from dasbe.config import Settings, TrainingSettings, dataset_settings, known_datasets
-from dasbe.networks import Autoencoder, build_network
-from datasets.binding import read_group, source_of, split_range
-from datasets.generate import ensure
-
-VALIDATION_BATCH = 1000
-READ_BLOCK = 10_000
-
-
-def drop_pixels(images: Tensor, noise: tuple[float, float], random: torch.Generator) -> Tensor:
-    """Zero pixels of (M, P) images with one probability p ~ U(noise) for the whole batch."""
-    low, high = noise
-    p = low + (high - low) * torch.rand((), generator=random)
-    return images * (torch.rand(images.shape, generator=random) >= p)
-
-
-def blank_images(images: Tensor, share: float) -> Tensor:
-    """Replace the first ``share`` of (M, P) images by empty ones."""
-    blank = images.clone()
-    blank[: round(share * len(images))] = 0
-    return blank
-
-
-def reconstruction_loss(
-    network: Autoencoder, noisy: Tensor, clean: Tensor, random: torch.Generator, bfloat16: bool
-) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy between (M, P) reconstructions and clean images, summed, and the
-    (M, C) drive of the code."""
-    with torch.autocast(noisy.device.type, torch.bfloat16, enabled=bfloat16):
-        logits, drive = network(noisy, random)
-    loss = binary_cross_entropy_with_logits(logits.float(), clean, reduction="sum")
-    return loss, drive.float()
-
-
-def penalty(
-    network: Autoencoder, noisy: Tensor, clean: Tensor, drive: Tensor, settings: TrainingSettings
-) -> Tensor | float:
-    """The costs beside the reconstruction, summed over the batch.
-
-    The contractive term is the sum over images and first-layer units of (h (1 - h))^2 |w|^2. The
-    code's costs keep it sparse, and silent for empty images.
-    """
-    cost = 0.0
-    if settings.contraction:
-        h = torch.sigmoid(network.encoder[0](noisy))
-        slopes = (h * (1 - h)).square().sum(0)
-        cost = settings.contraction * (slopes @ network.encoder[0].weight.square().sum(1))
-    if settings.code_cost or settings.blank_code_cost:
-        empty = ~clean.any(dim=1, keepdim=True)
-        weights = torch.where(empty, settings.blank_code_cost, settings.code_cost)
-        cost = cost + (weights * drive).sum()
-    return cost
-
-
-def epoch_batches(
-    n_images: int, settings: TrainingSettings, random: torch.Generator
-) -> list[Tensor]:
-    """The image indices of every optimiser step of one epoch."""
-    if settings.steps_per_epoch is None:
-        return list(torch.randperm(n_images, generator=random).split(settings.batch_size))
-    shape = (settings.steps_per_epoch, settings.batch_size)
-    return list(torch.randint(n_images, shape, generator=random))
-
-
-def train_epoch(
-    network: Autoencoder,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    settings: TrainingSettings,
-    random: torch.Generator,
-    code_random: torch.Generator,
-    group: Distributed,
-) -> float:
-    """One epoch over (M, P) uint8 images; returns the mean reconstruction loss per pixel."""
-    total, count = 0.0, 0
-    for batch in epoch_batches(len(images), settings, random):
-        clean = blank_images(images[batch].float(), settings.blank)
-        noisy = drop_pixels(clean, settings.noise, random)
-        part = group.local_slice(len(batch))
-        clean, noisy = clean[part].to(group.device), noisy[part].to(group.device)
-        optimizer.zero_grad()
-        loss, drive = reconstruction_loss(network, noisy, clean, code_random, settings.bfloat16)
-        scale = len(batch) * images.shape[1]
-        cost = loss + penalty(network, noisy, clean, drive, settings)
-        (cost / scale if settings.loss == "bce_mean" else cost).backward()
-        group.sum_gradients(network)
-        optimizer.step()
-        total += group.all_reduce_sum(loss).item()
-        count += scale
-    check_finite(total / count, "the training loss")
-    return total / count
-
-
-@torch.inference_mode()
-def validate(
-    network: Autoencoder, images: Tensor, settings: TrainingSettings, seed: int
-) -> tuple[float, float]:
-    """Mean loss per pixel of reconstructing (M, P) images from clean and from noisy input.
-
-    The noise is the same in every call.
-    """
-    network.eval()
-    losses = torch.zeros(2)
-    device = next(network.parameters()).device
-    noise, code = generator(seed, "validation"), generator(seed, "validation code", device=device)
-    for chunk in images.split(VALIDATION_BATCH):
-        clean = chunk.float()
-        noisy = drop_pixels(clean, settings.noise, noise)
-        for i, source in enumerate((clean, noisy)):
-            loss, _ = reconstruction_loss(
-                network, source.to(device), clean.to(device), code, settings.bfloat16
-            )
-            losses[i] += loss.cpu()
-    network.train()
-    return tuple((losses / images.numel()).tolist())
+from dasbe.config import Settings, dataset_settings, known_datasets
+from dasbe.networks import build_network
+from dasbe.objectives import Objective, Randomness, build_objective
 
 
 def train(
-    settings: Settings,
-    images: Tensor,
-    validation: Tensor,
-    seed: int,
-    files: Files,
-    group: Distributed,
+    settings: Settings, objective: Objective, seed: int, files: Files, group: Distributed
 ) -> dict[str, Any]:
     """Train to the end and return the state, whose ``best`` holds the chosen network.
 
     Args:
-        settings: of the dataset.
-        images, validation: (M, P) uint8.
+        settings: of the network and its training.
+        objective: data and losses.
         seed: of initialisation, order and noise.
         files: where the state and the log lie; a state found there is resumed.
         group: the processes that train together.
     """
     network = build_network(
-        settings.network, images.shape[1], generator(seed, "start"), settings.training.code_dropout
-    )
-    network.to(group.device)
+        settings.network, settings.height * settings.width, generator(seed, "start")
+    ).to(group.device)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     stopping = EarlyStopping(settings.training.patience)
+    run = {**to_dict(settings), "seed": seed, "data": objective.about}
     state = {"epoch": 0, "seconds": 0.0, "best": {}}
     if files.state.exists():
         state = load_training_state(files.state)
-        check_resumable(state, settings, seed, files.state)
+        check_same_run(state["run"], run, files.state)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         stopping.load_state_dict(state["stopping"])
@@ -203,12 +83,14 @@ def train(
             settings.training.learning_rate, settings.training.milestones, state["epoch"]
         )
         optimizer.param_groups[0]["lr"] = rate
-        random = generator(seed, "epoch", state["epoch"])
-        code_random = generator(seed, "code", state["epoch"], group.rank, device=group.device)
-        loss = train_epoch(
-            network, optimizer, images, settings.training, random, code_random, group
+        random = Randomness(
+            generator(seed, "epoch", state["epoch"]),
+            generator(seed, "code", state["epoch"], group.rank, device=group.device),
         )
-        clean, noisy = validate(network, validation, settings.training, seed)
+        network.train()
+        loss = objective.train_epoch(network, optimizer, state["epoch"], random, group)
+        network.eval()
+        clean, noisy = objective.validate(network, seed)
         improved = stopping.update(clean if settings.training.choose == "clean" else noisy)
         if improved or settings.training.choose == "last":
             state["best"] = {
@@ -225,8 +107,7 @@ def train(
                 files.state,
                 {
                     **state,
-                    "settings": to_dict(settings),
-                    "seed": seed,
+                    "run": run,
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "stopping": stopping.state_dict(),
@@ -247,28 +128,14 @@ class Files:
         self.log = partial / f"{MODEL}_{checkpoint.stem}.jsonl"
 
 
-def check_resumable(state: dict[str, Any], settings: Settings, seed: int, path: Path) -> None:
-    """Raise :class:`UserError` when an interrupted training had other settings than this one."""
-    there = {**state["settings"], "seed": state["seed"]}
-    different = differences(there, {**to_dict(settings), "seed": seed})
+def check_same_run(there: dict[str, Any], here: dict[str, Any], path: Path) -> None:
+    """Raise :class:`UserError` when the file at ``path`` is of a training that differs."""
+    different = differences(there, here)
     if different:
         raise UserError(
-            f"{path} is of a training with other settings ({'; '.join(different)}); "
-            "use the same flags to go on, or delete it to start again"
+            f"{path} is of a training with other settings or data ({'; '.join(different)}); "
+            "give the same flags, another --out, or --overwrite to train from the start"
         )
-
-
-def read_images(settings: Settings, data: str) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """(M, P) uint8 training and validation images, and what they are."""
-    name, count = settings.dataset, settings.training.images
-    ensure(name, {"train_single": count}, groups=["train_single"], data=data)
-    images = torch.empty(count, settings.height * settings.width, dtype=torch.uint8)
-    for rows in torch.arange(count).split(READ_BLOCK):
-        images[rows] = read_group(name, "train_single", indices=rows).images.flatten(1).byte()
-    train, validation = (images[list(split_range(count, s))] for s in ("train", "validation"))
-    digest = hashlib.sha256(images.numpy()).hexdigest()
-    about = {"dataset": name, "digits": source_of(name), "images": count, "sha256": digest}
-    return train, validation, about
 
 
 @command_line
@@ -295,7 +162,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="folder for the state of an unfinished training (default: checkpoints/partial)",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a checkpoint that is there"
+        "--overwrite",
+        action="store_true",
+        help="train from the start, whatever checkpoint or unfinished training is there",
     )
     add_arguments(parser, Settings)
     add_distributed_arguments(parser)
@@ -304,27 +173,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--dataset is missing; choose one of {', '.join(known_datasets())}")
     settings = dataset_settings(args.dataset, overrides_from_args(Settings, args))
     files = Files(args.out or CHECKPOINTS / MODEL / f"{args.dataset}.safetensors", args.partial)
-    if files.checkpoint.exists() and not args.overwrite:
-        check_finished(settings, args.seed, files.checkpoint)
+    if args.overwrite:
+        files.state.unlink(missing_ok=True)
+    elif files.checkpoint.exists():
+        metadata = load_checkpoint(files.checkpoint, model=MODEL).metadata
+        there = {**metadata["settings"], "seed": metadata["seed"]}
+        check_same_run(there, {**to_dict(settings), "seed": args.seed}, files.checkpoint)
         print(f"{files.checkpoint} is there already; --overwrite trains it again")
         return
     with distributed(args, args.device) as group:
-        images, validation, data = read_images(settings, args.data)
-        state = train(settings, images, validation, args.seed, files, group)
+        objective = build_objective(settings, args.data)
+        state = train(settings, objective, args.seed, files, group)
         if group.is_main:
-            finish(settings, state, data, args.seed, files)
-
-
-def check_finished(settings: Settings, seed: int, path: Path) -> None:
-    """Raise :class:`UserError` when the checkpoint at ``path`` comes from other settings."""
-    metadata = load_checkpoint(path, model=MODEL).metadata
-    there = {**metadata["settings"], "seed": metadata["seed"]}
-    different = differences(there, {**to_dict(settings), "seed": seed})
-    if different:
-        raise UserError(
-            f"{path} was trained with other settings ({'; '.join(different)}); "
-            "give another --out, or --overwrite"
-        )
+            finish(settings, state, objective.about, args.seed, files)
 
 
 def finish(
@@ -341,9 +202,11 @@ def finish(
         "seconds": round(state["seconds"], 1),
         "command": this_command(),
         **{key: value for key, value in best.items() if key != "tensors"},
+        "curve": [json.loads(line) for line in files.log.read_text().splitlines()],
     }
     save_checkpoint(files.checkpoint, best["tensors"], metadata)
     files.state.unlink(missing_ok=True)
+    files.log.unlink()
     print(
         f"{files.checkpoint}: validation loss {best['validation_loss_noisy']:.5f} (noisy input), "
         f"{best['validation_loss_clean']:.5f} (clean), epoch {best['epoch']} of {state['epoch']}, "

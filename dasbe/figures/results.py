@@ -1,0 +1,52 @@
+"""The files of a figure: record, arrays, pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from common.drawing import save_figure
+from common.errors import UserError
+from common.files import atomic_path
+from common.records import Record, load_record
+
+PathLike = str | os.PathLike[str]
+
+
+def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays to an ``.npz`` file, whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_arrays(path: PathLike) -> dict[str, np.ndarray]:
+    """Read the arrays of :func:`save_arrays`.
+
+    Raises :class:`UserError` when the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except FileNotFoundError:
+        raise UserError(f"there are no arrays {path}; run the figure's command first") from None
+    except (OSError, ValueError, KeyError, BadZipFile):
+        raise UserError(f"{path} is damaged; run the figure's command again") from None
+
+
+def save_results(
+    out: PathLike, record: Record, arrays: Mapping[str, np.ndarray], figure: Figure
+) -> None:
+    """Write ``record.json``, ``arrays.npz``, ``figure.png`` and ``figure.pdf`` to a folder."""
+    save_arrays(Path(out) / "arrays.npz", arrays)
+    save_figure(figure, out)
+    record.save(out)
+
+
+def load_results(out: PathLike) -> tuple[Record, dict[str, np.ndarray]]:
+    """The record and the arrays in a folder; errors as :func:`load_arrays`."""
+    return load_record(out), load_arrays(Path(out) / "arrays.npz")
