@@ -19,7 +19,7 @@ from common.settings import from_dict
 from dasbe.config import Settings
 from dasbe.dynamics import Pixels, StatefulNetwork, scatter_pixels, simulate
 from dasbe.grouping import group_pixels
-from dasbe.networks import Autoencoder, CallableNetwork, build_network
+from dasbe.networks import CallableNetwork, Network, build_network
 
 CHUNK = 100
 """Images that are simulated together; a fixed number, so that results do not depend on how many
@@ -48,7 +48,7 @@ class Binding:
 class TrainedNetwork:
     """A network from a checkpoint, with the settings it was trained with and the file's hash."""
 
-    network: Autoencoder
+    network: Network
     settings: Settings
     checkpoint: Checkpoint
 
@@ -118,6 +118,11 @@ def bind(
         network = trained.network
     elif not isinstance(network, StatefulNetwork):
         network = CallableNetwork(network)
+    if getattr(network, "n_pixels", images[0].numel()) != images[0].numel():
+        raise UserError(
+            f"the images have {images.shape[1]} x {images.shape[2]} pixels, the network is for "
+            f"{network.n_pixels}; choose another network or scale the images"
+        )
     if n_groups is None or not 1 <= n_groups <= images[0].numel():
         raise UserError(
             f"n_groups is {n_groups}; give the number of groups, background included "

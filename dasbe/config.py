@@ -18,7 +18,16 @@ class NetworkSettings:
     """The autoencoder (paper, section 3.2)."""
 
     kind: str = field(
-        metadata={"help": "kind of autoencoder", "choices": ("autoencoder", "spiking_code")}
+        metadata={
+            "help": "kind of autoencoder",
+            "choices": (
+                "autoencoder",
+                "convolutional",
+                "spiking_code",
+                "contrastive",
+                "recurrent",
+            ),
+        }
     )
     encoder_widths: tuple[int, ...] = field(
         metadata={"help": "units of the encoder's layers; the last is the code", "minimum": 1}
@@ -40,7 +49,10 @@ class TrainingSettings:
     """Training on images of single objects."""
 
     objective: str = field(
-        metadata={"help": "what the network learns", "choices": ("reconstruction",)}
+        metadata={
+            "help": "what the network learns",
+            "choices": ("reconstruction", "contrast", "next_frame"),
+        }
     )
     loss: str = field(
         metadata={
@@ -89,13 +101,24 @@ class TrainingSettings:
         default=0.0,
         metadata={"help": "weight of the contractive penalty on the first layer", "minimum": 0},
     )
+    salt: float = field(
+        default=0.0,
+        metadata={"help": "pixels are set with this probability", "minimum": 0, "maximum": 1},
+    )
+    unroll: int = field(
+        default=1, metadata={"help": "frames of truncated back-propagation", "minimum": 1}
+    )
     code_terms_from: int = field(
         default=0,
         metadata={"help": "epoch from which on the following terms act", "minimum": 0},
     )
     blank: float = field(
         default=0.0,
-        metadata={"help": "share of empty images in a batch", "minimum": 0, "maximum": 1},
+        metadata={
+            "help": "share of empty images in a batch, or of empty frames",
+            "minimum": 0,
+            "maximum": 1,
+        },
     )
     code_cost: float = field(
         default=0.0, metadata={"help": "cost of a code neuron's drive", "minimum": 0}

@@ -8,6 +8,7 @@ those rows of the last.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -20,45 +21,26 @@ from dasbe.config import NetworkSettings
 from dasbe.dynamics import Pixels
 
 
-class Autoencoder(nn.Module):
-    """Linear layers, ReLU between, sigmoid after the code and after the output (real-valued code).
-
-    Args:
-        n_pixels: H*W.
-        encoder_widths: units of the encoder's layers, the last being the code.
-        decoder_widths: the code's units, then those of the decoder's hidden layers.
+class Network(nn.Module):
+    """What all networks share: the decoder, and training with or without a noisy code.
 
     Attributes:
+        n_pixels: H*W.
+        decoder: linear layers, ReLU between, sigmoid after the last.
         code_dropout: in training, code neurons are silenced with a probability drawn for each
             image from U(0, code_dropout).
     """
 
     code_dropout = 0.0
 
-    def __init__(
-        self,
-        n_pixels: int,
-        encoder_widths: Sequence[int],
-        decoder_widths: Sequence[int],
-    ) -> None:
+    def __init__(self, n_pixels: int, decoder_widths: Sequence[int]) -> None:
         super().__init__()
         self.n_pixels = n_pixels
-        self.encoder = _linear_layers([n_pixels, *encoder_widths])
         self.decoder = _linear_layers([*decoder_widths, n_pixels])
-
-    def code_activation(self, drive: Tensor) -> Tensor:
-        """The non-linearity of the encoder's last layer."""
-        return drive.sigmoid_()
 
     def encode(self, coincidences: Tensor) -> Tensor:
         """(..., H*W) coincidences to the (..., C) drive of the code."""
-        return self.encode_from(self.encoder[0](coincidences))
-
-    def encode_from(self, first: Tensor) -> Tensor:
-        """The rest of the encoder after its first linear layer."""
-        for layer in self.encoder[1:]:
-            first = layer(first.relu_())
-        return self.code_activation(first)
+        raise NotImplementedError
 
     def step(
         self, drive: Tensor, state: Any, uniform: Callable[[int], Tensor], refractory: int
@@ -80,25 +62,88 @@ class Autoencoder(nn.Module):
             code = layer(code).relu_()
         return code
 
-    def restrict(self, pixels: Pixels) -> RestrictedNetwork:
-        """This network on the given pixels of every image."""
-        return RestrictedNetwork(self, pixels)
-
     def sample_code(self, drive: Tensor, generator: torch.Generator | None) -> Tensor:
         """The code of training images, differentiable; here the drive itself."""
         return drive
 
     def forward(
         self, images: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """(M, H*W) images to the (M, H*W) logits of the reconstruction and the (M, C) drive of
-        the code, for training; ``generator`` gives the code's noise."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruct images, for training.
+
+        Args:
+            images: (M, H*W). generator: of the code's noise.
+
+        Returns:
+            the (M, H*W) logits of the reconstruction, the (M, C) code and its (M, C) drive.
+        """
         drive = self.encode(images)
         code = self.sample_code(drive, generator)
         if self.training and self.code_dropout:
             silenced = self.code_dropout * _uniform_like(code[:, :1], generator)
             code = code * (_uniform_like(code, generator) >= silenced)
-        return self.decode_logits(code), drive
+        return self.decode_logits(code), code, drive
+
+
+class Autoencoder(Network):
+    """Linear layers, ReLU between, sigmoid after the code and after the output (real-valued code).
+
+    Args:
+        n_pixels: H*W.
+        encoder_widths: units of the encoder's layers, the last being the code.
+        decoder_widths: the code's units, then those of the decoder's hidden layers.
+    """
+
+    def __init__(
+        self, n_pixels: int, encoder_widths: Sequence[int], decoder_widths: Sequence[int]
+    ) -> None:
+        super().__init__(n_pixels, decoder_widths)
+        self.encoder = _linear_layers([n_pixels, *encoder_widths])
+
+    def code_activation(self, drive: Tensor) -> Tensor:
+        """The non-linearity of the encoder's last layer."""
+        return drive.sigmoid_()
+
+    def encode(self, coincidences: Tensor) -> Tensor:
+        return self.encode_from(self.encoder[0](coincidences))
+
+    def encode_from(self, first: Tensor) -> Tensor:
+        """The rest of the encoder after its first linear layer."""
+        for layer in self.encoder[1:]:
+            first = layer(first.relu_())
+        return self.code_activation(first)
+
+    def restrict(self, pixels: Pixels) -> RestrictedNetwork:
+        """This network on the given pixels of every image."""
+        return RestrictedNetwork(self, pixels)
+
+
+class ConvolutionalAutoencoder(Network):
+    """Three 3 x 3 convolutions of stride 2 (64, 32, 32 channels, ReLU) before the code's layer.
+
+    Real-valued code after a sigmoid; the decoder is that of :class:`Autoencoder`. For square
+    images.
+    """
+
+    CHANNELS = (1, 64, 32, 32)
+
+    def __init__(
+        self, n_pixels: int, encoder_widths: Sequence[int], decoder_widths: Sequence[int]
+    ) -> None:
+        super().__init__(n_pixels, decoder_widths)
+        self.size = math.isqrt(n_pixels)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+            for inputs, outputs in pairwise(self.CHANNELS)
+        )
+        reduced = math.ceil(self.size / 2 ** len(self.convolutions))
+        self.encoder = _linear_layers([self.CHANNELS[-1] * reduced**2, *encoder_widths])
+
+    def encode(self, coincidences: Tensor) -> Tensor:
+        maps = coincidences.unflatten(-1, (1, self.size, self.size))
+        for convolution in self.convolutions:
+            maps = convolution(maps).relu_()
+        return self.encoder[0](maps.flatten(1)).sigmoid_()
 
 
 class SpikingCodeAutoencoder(Autoencoder):
@@ -131,6 +176,37 @@ class SpikingCodeAutoencoder(Autoencoder):
 
     def sample_code(self, drive: Tensor, generator: torch.Generator | None) -> Tensor:
         return _SurrogateStep.apply(drive + _uniform_like(drive, generator))
+
+
+class ContrastiveAutoencoder(SpikingCodeAutoencoder):
+    """A spiking code with a sigmoid in place of the ReLU before the sampling (figure 4)."""
+
+    def code_activation(self, drive: Tensor) -> Tensor:
+        return drive.sigmoid_()
+
+
+class RecurrentAutoencoder(Autoencoder):
+    """An autoencoder that predicts the next frame (figure 5): with h the code of a frame, the
+    decoder's input is sigmoid(W h_previous + h + b).
+
+    In the loop, h_previous is the code of the same phase one iteration earlier. W starts N(0, 1),
+    b at 0, h_previous at 0.
+    """
+
+    def __init__(
+        self, n_pixels: int, encoder_widths: Sequence[int], decoder_widths: Sequence[int]
+    ) -> None:
+        super().__init__(n_pixels, encoder_widths, decoder_widths)
+        self.recurrent = nn.Linear(encoder_widths[-1], encoder_widths[-1])
+        nn.init.normal_(self.recurrent.weight)
+        nn.init.zeros_(self.recurrent.bias)
+
+    def step(
+        self, drive: Tensor, state: Tensor | None, uniform: Callable[[int], Tensor], refractory: int
+    ) -> tuple[Tensor, Tensor]:
+        """The decoder's input of T phases; the state is the (B, T, C) code h of the last frame."""
+        previous = torch.zeros_like(drive) if state is None else state
+        return torch.sigmoid(self.recurrent(previous) + drive), drive
 
 
 class _SurrogateStep(torch.autograd.Function):
@@ -193,7 +269,14 @@ class CallableNetwork:
         return drive, state
 
     def decode(self, code: Tensor) -> Tensor:
-        output, _ = self.function(code)
+        try:
+            output, _ = self.function(code)
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"the network failed on coincidences of shape {tuple(code.shape)} ({reason}); "
+                "it must take (M, H*W) and give (output, code)"
+            ) from error
         if not isinstance(output, Tensor) or output.shape != code.shape:
             raise UserError(
                 f"the network gave {_shape_of(output)} for coincidences of shape "
@@ -202,14 +285,20 @@ class CallableNetwork:
         return output
 
 
-_KINDS = {"autoencoder": Autoencoder, "spiking_code": SpikingCodeAutoencoder}
+_KINDS = {
+    "autoencoder": Autoencoder,
+    "convolutional": ConvolutionalAutoencoder,
+    "spiking_code": SpikingCodeAutoencoder,
+    "contrastive": ContrastiveAutoencoder,
+    "recurrent": RecurrentAutoencoder,
+}
 
 
 def build_network(
     settings: NetworkSettings,
     n_pixels: int,
     generator: torch.Generator | None = None,
-) -> Autoencoder:
+) -> Network:
     """A freshly initialised network for images of ``n_pixels`` pixels (PyTorch's default start).
 
     The initial values come from ``generator``, or from torch's global one without it.

@@ -7,17 +7,19 @@ slice, and gradients are summed.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from common.distributed import Distributed
+from common.errors import UserError
 from common.training import check_finite, generator
 from dasbe.config import Settings, TrainingSettings
-from dasbe.networks import Autoencoder
+from dasbe.networks import Network
 from datasets.binding import read_group, source_of, split_range
 from datasets.generate import ensure
 
@@ -40,7 +42,7 @@ class Objective(Protocol):
 
     def train_epoch(
         self,
-        network: Autoencoder,
+        network: Network,
         optimizer: torch.optim.Optimizer,
         epoch: int,
         random: Randomness,
@@ -48,7 +50,7 @@ class Objective(Protocol):
     ) -> float:
         """Epoch number ``epoch`` (from 0); returns the mean training loss."""
 
-    def validate(self, network: Autoencoder, seed: int) -> tuple[float, float]:
+    def validate(self, network: Network, seed: int) -> tuple[float, float]:
         """Mean loss on clean and on noisy validation input; the noise is the same every time."""
 
 
@@ -95,12 +97,12 @@ def epoch_batches(
 
 
 def reconstruction_loss(
-    network: Autoencoder, noisy: Tensor, clean: Tensor, random: torch.Generator, bfloat16: bool
+    network: Network, noisy: Tensor, clean: Tensor, random: torch.Generator, bfloat16: bool
 ) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy between (M, P) reconstructions and clean images, summed, and the
     (M, C) drive of the code."""
     with torch.autocast(noisy.device.type, torch.bfloat16, enabled=bfloat16):
-        logits, drive = network(noisy, random)
+        logits, _, drive = network(noisy, random)
     loss = binary_cross_entropy_with_logits(logits.float(), clean, reduction="sum")
     return loss, drive.float()
 
@@ -113,7 +115,7 @@ def at_epoch(settings: TrainingSettings, epoch: int) -> TrainingSettings:
 
 
 def penalty(
-    network: Autoencoder, noisy: Tensor, clean: Tensor, drive: Tensor, settings: TrainingSettings
+    network: Network, noisy: Tensor, clean: Tensor, drive: Tensor, settings: TrainingSettings
 ) -> Tensor | float:
     """The costs beside the reconstruction, summed over the batch.
 
@@ -145,7 +147,7 @@ class Reconstruction:
 
     def train_epoch(
         self,
-        network: Autoencoder,
+        network: Network,
         optimizer: torch.optim.Optimizer,
         epoch: int,
         random: Randomness,
@@ -173,7 +175,7 @@ class Reconstruction:
         return total / count
 
     @torch.inference_mode()
-    def validate(self, network: Autoencoder, seed: int) -> tuple[float, float]:
+    def validate(self, network: Network, seed: int) -> tuple[float, float]:
         """Mean loss per pixel on clean and on noisy validation images."""
         losses = torch.zeros(2)
         device = next(network.parameters()).device
@@ -191,7 +193,177 @@ class Reconstruction:
         return clean_loss, noisy_loss
 
 
-OBJECTIVES = {"reconstruction": Reconstruction}
+class Contrast:
+    """Reconstruct three kinds of shapes, with alike codes for one kind and unlike for others.
+
+    The loss is the mean cross-entropy of each kind's reconstructions, added, plus the sum over all
+    pairs of a batch (a sample with itself included) of (cos(z_i, z_j) / 0.5 - y)^2, y being 1 for
+    the same kind and 0 otherwise, z the sampled codes (paper, figure 4).
+    """
+
+    KINDS = 3
+    COSINE_OF_SAME_KIND = 0.5
+
+    def __init__(self, settings: Settings, data: str) -> None:
+        self.settings = settings.training
+        count = settings.training.images
+        kinds = [
+            read_images(settings.dataset, f"train_single_{kind}", count, data)
+            for kind in range(self.KINDS)
+        ]
+        self.about = kinds[0][1] | {
+            "group": "train_single_0, 1, 2",
+            "sha256": ", ".join(about["sha256"] for _, about in kinds),
+        }
+        images = torch.stack([images for images, _ in kinds])
+        self.images, self.validation = (
+            images[:, split_range(count, split)] for split in ("train", "validation")
+        )
+
+    def loss(
+        self, network: Network, noisy: Tensor, clean: Tensor, code_random: torch.Generator
+    ) -> Tensor:
+        """The loss of (3, M, P) images, M of each kind."""
+        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+            logits, code, _ = network(noisy.flatten(0, 1), code_random)
+        cross_entropy = binary_cross_entropy_with_logits(logits.float(), clean.flatten(0, 1))
+        unit = normalize(code.float(), dim=1)
+        cosine = (unit @ unit.T).unflatten(1, (self.KINDS, -1)).unflatten(0, (self.KINDS, -1))
+        same = torch.eye(self.KINDS, device=clean.device)[:, None, :, None]
+        return self.KINDS * cross_entropy + (
+            (cosine / self.COSINE_OF_SAME_KIND - same).square().sum()
+        )
+
+    def train_epoch(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        epoch: int,
+        random: Randomness,
+        group: Distributed,
+    ) -> float:
+        """One epoch; returns the mean loss of a batch."""
+        if group.world_size > 1:
+            raise UserError("the contrastive loss needs all pairs of a batch; use one process")
+        losses = []
+        for batch in epoch_batches(self.images.shape[1], self.settings, random.data):
+            clean = self.images[:, batch].float()
+            noisy = drop_pixels(clean, self.settings.noise, random.data).to(group.device)
+            optimizer.zero_grad()
+            loss = self.loss(network, noisy, clean.to(group.device), random.code)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        mean = sum(losses) / len(losses)
+        check_finite(mean, "the training loss")
+        return mean
+
+    @torch.inference_mode()
+    def validate(self, network: Network, seed: int) -> tuple[float, float]:
+        """Mean loss of a batch on clean and on noisy validation images."""
+        losses = torch.zeros(2)
+        device = next(network.parameters()).device
+        noise = generator(seed, "validation")
+        code = generator(seed, "validation code", device=device)
+        chunks = self.validation.split(self.settings.batch_size, dim=1)
+        for chunk in chunks:
+            clean = chunk.float()
+            noisy = drop_pixels(clean, self.settings.noise, noise)
+            for i, source in enumerate((clean, noisy)):
+                losses[i] += self.loss(network, source.to(device), clean.to(device), code).cpu()
+        clean_loss, noisy_loss = (losses / len(chunks)).tolist()
+        return clean_loss, noisy_loss
+
+
+class NextFrame:
+    """Predict the next frame of a moving shape from noisy frames (paper, figure 5).
+
+    The prediction for a frame needs the codes of that frame and of the one before, which do not
+    depend on each other; back-propagation through time is cut every ``unroll`` frames, so that
+    much is one network call.
+    """
+
+    def __init__(self, settings: Settings, data: str) -> None:
+        self.settings = settings.training
+        count = settings.training.images
+        images, self.about = read_images(settings.dataset, "train_single", count, data)
+        self.images, self.validation = (
+            images[split_range(count, split)] for split in ("train", "validation")
+        )
+
+    def spoil(self, frames: Tensor, random: torch.Generator) -> Tensor:
+        """(M, T, P) frames with some empty (the same for all M), pixels dropped, pixels set."""
+        n_frames = frames.shape[1]
+        lost = torch.randperm(n_frames, generator=random)[: int(self.settings.blank * n_frames) + 1]
+        noisy = frames.clone()
+        noisy[:, lost] = 0
+        noisy = drop_pixels(noisy, self.settings.noise, random)
+        return noisy.maximum(
+            (torch.rand(noisy.shape, generator=random) < self.settings.salt).float()
+        )
+
+    def predict(self, network: Network, frames: Tensor, previous: Tensor | None) -> tuple:
+        """(M, T, P) predictions of the next frames, and the last code h (M, 1, C).
+
+        ``previous`` is the code of the frame before the first, None at the start of a sequence.
+        """
+        h = network.encode(frames)
+        before = torch.zeros_like(h[:, :1]) if previous is None else previous
+        shifted = torch.cat([before, h[:, :-1]], dim=1)
+        mixed, _ = network.step(h, shifted, None, 0)
+        return network.decode(mixed), h[:, -1:].detach()
+
+    def losses(self, network: Network, noisy: Tensor, clean: Tensor) -> Iterator[Tensor]:
+        """The squared error, summed, of every piece of ``unroll`` frames of (M, T, P)."""
+        previous = None
+        for start in range(0, clean.shape[1] - 1, self.settings.unroll):
+            stop = min(start + self.settings.unroll, clean.shape[1] - 1)
+            prediction, previous = self.predict(network, noisy[:, start:stop], previous)
+            yield (prediction - clean[:, start + 1 : stop + 1]).square().sum()
+
+    def train_epoch(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        epoch: int,
+        random: Randomness,
+        group: Distributed,
+    ) -> float:
+        """One epoch; returns the mean squared error."""
+        total = 0.0
+        for batch in epoch_batches(len(self.images), self.settings, random.data):
+            clean = self.images[batch].float()
+            noisy = torch.cat([self.spoil(clean[:, :-1], random.data), clean[:, -1:]], dim=1)
+            part = group.local_slice(len(batch))
+            noisy, clean = noisy[part].to(group.device), clean[part].to(group.device)
+            optimizer.zero_grad()
+            for loss in self.losses(network, noisy, clean):
+                (loss / (len(batch) * self.settings.unroll * clean.shape[2])).backward()
+                group.sum_gradients(network)
+                optimizer.step()
+                optimizer.zero_grad()
+                total += group.all_reduce_sum(loss).item()
+        mean = total / (len(self.images) * (self.images.shape[1] - 1) * self.images.shape[2])
+        check_finite(mean, "the training loss")
+        return mean
+
+    @torch.inference_mode()
+    def validate(self, network: Network, seed: int) -> tuple[float, float]:
+        """Mean squared error from clean and from noisy validation frames."""
+        device = next(network.parameters()).device
+        clean = self.validation.float()
+        spoiled = self.spoil(clean[:, :-1], generator(seed, "validation"))
+        noisy = torch.cat([spoiled, clean[:, -1:]], dim=1)
+        scale = clean[:, 1:].numel()
+        clean_loss, noisy_loss = (
+            sum(loss.item() for loss in self.losses(network, source.to(device), clean.to(device)))
+            / scale
+            for source in (clean, noisy)
+        )
+        return clean_loss, noisy_loss
+
+
+OBJECTIVES = {"reconstruction": Reconstruction, "contrast": Contrast, "next_frame": NextFrame}
 
 
 def build_objective(settings: Settings, data: str) -> Objective:

@@ -171,7 +171,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if "dataset" not in args:
         raise UserError(f"--dataset is missing; choose one of {', '.join(known_datasets())}")
-    settings = dataset_settings(args.dataset, overrides_from_args(Settings, args))
+    overrides = overrides_from_args(Settings, args)
+    del overrides["dataset"]  # names the settings file
+    settings = dataset_settings(args.dataset, overrides)
     files = Files(args.out or CHECKPOINTS / MODEL / f"{args.dataset}.safetensors", args.partial)
     if args.overwrite:
         files.state.unlink(missing_ok=True)

@@ -34,11 +34,13 @@ from dasbe.config import FOLDER
 from dasbe.dynamics import simulate
 from dasbe.figures.iterations import (
     RATE_COLOR,
+    SCORES,
     SYNCHRONY_COLOR,
     correlation,
     draw_regression,
     draw_scores,
     iteration_scores,
+    legend_above,
 )
 from dasbe.figures.results import load_arrays, save_arrays, save_results
 from datasets.binding import read_group, source_of
@@ -46,7 +48,6 @@ from datasets.catalogue import GENERATOR_VERSION
 from datasets.generate import ensure
 
 NAME = "Figure 3"
-SCORES = ("synchrony", "rate", "clustering")
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
     paper = {m.what: m.paper for m in record.measurements}
     with use_style():
         figure = Figure(figsize=(DOUBLE_COLUMN, 3.2), layout="constrained")
-        axes = figure.subplots(2, len(names), sharey=True, squeeze=False)
+        axes = figure.subplots(2, len(names), sharex="row", sharey=True, squeeze=False)
         for (above, below), name in zip(axes.T, names, strict=True):
             synchrony, rate, clustering = (arrays[f"{name}-{score}"] for score in SCORES)
             draw_scores(above, synchrony, rate)
@@ -276,10 +277,10 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
             if published is not None:
                 above.plot(synchrony.shape[1], published, "k<", clip_on=False, label="paper")
             above.set_title(name.replace("_", " ").replace(" conv", "\nconvolutional"))
-            draw_regression(below, clustering, synchrony, SYNCHRONY_COLOR, "synchrony")
-            draw_regression(below, clustering, rate, RATE_COLOR, "rate")
+            draw_regression(below, clustering, synchrony, SYNCHRONY_COLOR)
+            draw_regression(below, clustering, rate, RATE_COLOR)
             below.set_xlabel("clustering score")
-            below.legend()
+            legend_above(below)
         for ax, letter in zip(axes[:, 0], "ab", strict=True):
             ax.set_ylabel("score")
             panel_label(ax, letter)

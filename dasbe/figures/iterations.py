@@ -21,6 +21,7 @@ from common.spike_metrics import Scores, scores
 from dasbe.dynamics import Pixels
 from dasbe.grouping import group_pixels
 
+SCORES = Scores._fields
 SYNCHRONY_COLOR, RATE_COLOR = CYCLE[0], CYCLE[1]
 
 
@@ -88,10 +89,21 @@ def draw_scores(ax: Axes, synchrony: ArrayLike, rate: ArrayLike) -> None:
     ax.set(xlabel="iteration", xlim=(1, np.shape(synchrony)[1]))
 
 
-def draw_regression(
-    ax: Axes, x: ArrayLike, y: ArrayLike, color: str, label: str, size: float = 2.0
-) -> None:
-    """Points of all values of two arrays, and their regression line with r in its label.
+def legend_above(ax: Axes) -> None:
+    """Put the legend in one line above the axes, where it hides nothing."""
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        borderaxespad=0,
+        columnspacing=0.8,
+        handlelength=1,
+        handletextpad=0.4,
+    )
+
+
+def draw_regression(ax: Axes, x: ArrayLike, y: ArrayLike, color: str, size: float = 2.0) -> None:
+    """Points of all values of two arrays, and their regression line with r as its label.
 
     The line is left out where one of the arrays is constant.
     """
@@ -102,5 +114,5 @@ def draw_regression(
         return
     slope, intercept = np.polyfit(x, y, 1)
     ends = np.array([x.min(), x.max()])
-    ax.plot(ends, slope * ends + intercept, color="white", lw=2.2)
-    ax.plot(ends, slope * ends + intercept, color=color, label=f"{label}, r = {r:.2f}")
+    ax.plot(ends, slope * ends + intercept, color="white", lw=2.2, zorder=3)
+    ax.plot(ends, slope * ends + intercept, color=color, zorder=4, label=f"r = {r:.2f}")
