@@ -268,7 +268,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
     names = [key.removesuffix("-rate") for key in arrays if key.endswith("-rate")]
     paper = {m.what: m.paper for m in record.measurements}
     with use_style():
-        figure = Figure(figsize=(DOUBLE_COLUMN, 3.2), layout="constrained")
+        figure = Figure(figsize=(DOUBLE_COLUMN, 3.4), layout="constrained")
         axes = figure.subplots(2, len(names), sharex="row", sharey=True, squeeze=False)
         for (above, below), name in zip(axes.T, names, strict=True):
             synchrony, rate, clustering = (arrays[f"{name}-{score}"] for score in SCORES)
@@ -276,15 +276,16 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
             published = paper[f"{name}, synchrony score"]
             if published is not None:
                 above.plot(synchrony.shape[1], published, "k<", clip_on=False, label="paper")
-            above.set_title(name.replace("_", " ").replace(" conv", "\nconvolutional"))
+            above.set_title(name.replace("_", " ").replace(" conv", " (conv.)"))
             draw_regression(below, clustering, synchrony, SYNCHRONY_COLOR)
             draw_regression(below, clustering, rate, RATE_COLOR)
             below.set_xlabel("clustering score")
-            legend_above(below)
+            legend_above(below, columns=1)
         for ax, letter in zip(axes[:, 0], "ab", strict=True):
             ax.set_ylabel("score")
             panel_label(ax, letter)
-        axes[0, 0].legend()
+        handles = axes[0, 0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper right", ncols=3)
     return figure
 
 

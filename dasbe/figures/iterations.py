@@ -89,12 +89,12 @@ def draw_scores(ax: Axes, synchrony: ArrayLike, rate: ArrayLike) -> None:
     ax.set(xlabel="iteration", xlim=(1, np.shape(synchrony)[1]))
 
 
-def legend_above(ax: Axes) -> None:
-    """Put the legend in one line above the axes, where it hides nothing."""
+def legend_above(ax: Axes, columns: int = 3) -> None:
+    """Put the legend above the axes, where it hides nothing."""
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=3,
+        ncols=columns,
         borderaxespad=0,
         columnspacing=0.8,
         handlelength=1,
