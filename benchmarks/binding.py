@@ -41,10 +41,9 @@ def direct_score(trained: TrainedNetwork, images: Images) -> Callable[[int], flo
     def score(index: int) -> float:
         image, truth = images.images[index], images.groups[index]
         draws = direct["FreshDraws"](torch.Generator().manual_seed(index), image.numel())
-        if trained.settings.network.kind == "spiking_code":
-            network = direct["DirectSpikingCode"](trained.network, draws, d.refractory)
-        else:
-            network = direct["DirectAutoencoder"](trained.network)
+        network = direct["direct_network"](
+            trained.settings.network.kind, trained.network, draws, d.window, d.refractory
+        )
         spikes, _ = direct["direct_dynamics"](
             image, network, d.window, d.refractory, d.iterations, draws
         )

@@ -71,7 +71,7 @@ class Figure2Settings:
 
     Attributes:
         dataset: of image and network. image: its index in train_multi.
-        iterations: N. seeds: of the dynamics; the first one's spikes are shown.
+        iterations: N. seeds: of the dynamics.
         read_iterations: iterations at the end from which groups, coincidence matrix and
             autocorrelation are read.
         synchrony_timescale: 1/q of the synchrony score, steps.
@@ -148,7 +148,12 @@ def side_peak(correlation: np.ndarray) -> tuple[float, int]:
 
 
 def measure_seed(
-    image: Tensor, true: Tensor, trained: TrainedNetwork, seed: int, index: int, s: Figure2Settings
+    image: Tensor,
+    true: Tensor,
+    trained: TrainedNetwork,
+    seed: int,
+    index: int,
+    settings: Figure2Settings,
 ) -> dict[str, np.ndarray]:
     """Simulate one image (1, H, W) with true groups (1, H, W) and measure what the figure shows.
 
@@ -157,18 +162,18 @@ def measure_seed(
         (H, W) found at the end and their ``ami``; ``autocorrelation`` (objects, max_lag + 1) of
         every object's population rate; ``matrix`` (P, P) of the object pixels, sorted by object.
     """
-    d, indices = trained.settings.dynamics, np.array([index])
+    d, n, indices = trained.settings.dynamics, settings.iterations, np.array([index])
     kept, pixels = simulate(
-        image, trained.network, d.window, d.refractory, s.iterations, seed, indices, s.iterations
+        image, trained.network, d.window, d.refractory, n, seed, indices, keep_iterations=n
     )
-    q = 1 / s.synchrony_timescale
+    q = 1 / settings.synchrony_timescale
     scores = np.array(list(iteration_scores(kept, pixels, true, seed, indices, q)))[:, :, 0]
-    read = kept[:, -s.read_iterations :].flatten(1, 2)
+    read = kept[:, -settings.read_iterations :].flatten(1, 2)
     found = group_pixels(read, pixels, int(true.max()) + 1, seed, indices)
     truth = true.flatten().numpy()
     ami = adjusted_mutual_info_batch(truth[None], found)
     full = scatter_pixels(kept, pixels)[0].cpu().numpy()
-    last = full[-s.read_iterations :].reshape(-1, truth.size)
+    last = full[-settings.read_iterations :].reshape(-1, truth.size)
     rates = [last[:, truth == k].mean(axis=1) for k in range(1, truth.max() + 1)]
     order = np.argsort(truth, kind="stable")
     objects = order[truth[order] > 0]
@@ -177,7 +182,7 @@ def measure_seed(
         **dict(zip(SCORES, scores.T, strict=True)),
         "groups": found.reshape(true.shape[1:]),
         "ami": ami[0],
-        "autocorrelation": np.array([autocorrelation(rate, s.max_lag) for rate in rates]),
+        "autocorrelation": np.array([autocorrelation(rate, settings.max_lag) for rate in rates]),
         "matrix": coincidence_matrix(last[:, objects]),
     }
 
@@ -187,22 +192,24 @@ def compute(plan: Plan, settings: Figure2Settings) -> tuple[Record, dict[str, np
 
     Returns:
         the record, and the image (H, W), its true groups (H, W) and what :func:`measure_seed`
-        gives: for the first seed ``spikes``, ``groups`` and ``matrix``, of all seeds, first axis,
-        the rest; ``refractory`` and the iterations to be shown.
+        gives: ``spikes``, ``groups`` and ``matrix`` of ``shown_seed``, the one with the median
+        AMI; the rest of all seeds, first axis; ``refractory`` and the iterations to be shown.
     """
+    trained = load_network(settings.dataset, plan.device)
     ensure(settings.dataset, {"train_multi": plan.image + 1}, ["train_multi"], data=plan.data)
     image, true = read_group(settings.dataset, "train_multi", start=plan.image, count=1)
-    trained = load_network(settings.dataset, plan.device)
     began = time.perf_counter()
     found = [
         measure_seed(image.to(plan.device), true, trained, seed, plan.image, settings)
         for seed in progress(plan.seeds, unit="seed")
     ]
     arrays = {"image": image[0].numpy().astype(np.uint8), "true": true[0].numpy()}
-    arrays |= {key: found[0][key] for key in ("spikes", "groups", "matrix")}
     arrays |= {
         key: np.array([f[key] for f in found]) for key in (*SCORES, "ami", "autocorrelation")
     }
+    median = np.argsort(arrays["ami"], kind="stable")[(len(found) - 1) // 2]
+    arrays["shown_seed"] = np.array(plan.seeds[median])
+    arrays |= {key: found[median][key] for key in ("spikes", "groups", "matrix")}
     arrays["refractory"] = np.array(trained.settings.dynamics.refractory)
     arrays["frame_iterations"] = np.array(settings.frame_iterations)
     arrays["coloured_iterations"] = np.array(settings.coloured_iterations)
@@ -247,7 +254,7 @@ def measurements(
         )
 
     each = ", ".join(f"{value:.3f}" for value in arrays["ami"])
-    add(f"AMI after {settings.iterations} iterations", arrays["ami"], f"the seeds: {each}")
+    add(f"AMI after {settings.iterations} iterations", arrays["ami"], f"of each seed: {each}")
     for score in SCORES:
         note = f"iteration {settings.iterations}"
         r = correlation(arrays["clustering"], arrays[score])
@@ -328,7 +335,7 @@ def _draw_frames(figure: SubFigure, arrays: dict[str, np.ndarray]) -> None:
     ticks = np.arange(0, n_phases, 4)
     axes[-1].set_xticks(ticks * width + (width - 1) / 2, ticks)
     axes[-1].set_xlabel("phase (steps)")
-    axes[0].set_title("spikes", loc="left")
+    axes[0].set_title(f"spikes, seed {arrays['shown_seed']} (median AMI)", loc="left")
     panel_label(axes[0], "c")
 
 

@@ -128,10 +128,10 @@ def compute(plan: Plan, settings: Figure3Settings) -> tuple[Record, dict[str, np
         for name in plan.networks:
             bar.set_description(name)
             dataset = settings.networks[name]
+            trained = load_network(name, plan.device)
             ensure(
                 dataset, {"train_multi": int(indices.max()) + 1}, ["train_multi"], data=plan.data
             )
-            trained = load_network(name, plan.device)
             curve = kept_curve(name, trained, indices, plan, settings, bar)
             arrays |= {f"{name}-{score}": getattr(curve, score) for score in SCORES}
             record.checkpoints[name] = trained.checkpoint.sha256
@@ -269,7 +269,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
     paper = {m.what: m.paper for m in record.measurements}
     with use_style():
         figure = Figure(figsize=(DOUBLE_COLUMN, 3.4), layout="constrained")
-        axes = figure.subplots(2, len(names), sharex="row", sharey=True, squeeze=False)
+        axes = figure.subplots(2, len(names), sharex="row", sharey="row", squeeze=False)
         for (above, below), name in zip(axes.T, names, strict=True):
             synchrony, rate, clustering = (arrays[f"{name}-{score}"] for score in SCORES)
             draw_scores(above, synchrony, rate)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -50,3 +52,17 @@ def save_results(
 def load_results(out: PathLike) -> tuple[Record, dict[str, np.ndarray]]:
     """The record and the arrays in a folder; errors as :func:`load_arrays`."""
     return load_record(out), load_arrays(Path(out) / "arrays.npz")
+
+
+def load_or_run(main: Callable[..., int], out: PathLike) -> tuple[Record, dict[str, np.ndarray]]:
+    """The results in a folder; without any, ``main`` makes them first, in its quick profile.
+
+    Raises :class:`UserError` when they cannot be made or read.
+    """
+    if not (Path(out) / "record.json").exists():
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = main(["--profile", "quick", "--out", str(out)])
+        if status:
+            raise UserError(said.getvalue().strip().removeprefix("error: "))
+    return load_results(out)

@@ -11,11 +11,17 @@ SHAPES = {
     "deep": NetworkSettings("autoencoder", (17, 11), (11, 15)),
     "spiking_code": NetworkSettings("spiking_code", (17, 40), (40, 9)),
 }
+MORE_SHAPES = {
+    **SHAPES,
+    "contrastive": NetworkSettings("contrastive", (17, 40), (40, 9)),
+    "recurrent": NetworkSettings("recurrent", (17, 11), (11, 15)),
+    "convolutional": NetworkSettings("convolutional", (11,), (11, 15)),
+}
 
 
 def lively_network(kind, n_pixels, seed=0):
     """A random network whose feedback spreads over (0, 1), unlike that of PyTorch's start."""
-    network = build_network(SHAPES[kind], n_pixels, torch.Generator().manual_seed(seed))
+    network = build_network(MORE_SHAPES[kind], n_pixels, torch.Generator().manual_seed(seed))
     for parameter in network.parameters():
         parameter.requires_grad_(False).mul_(3)
     return network

@@ -106,6 +106,50 @@ class DirectUngatedCode(DirectSpikingCode):
         return (drive + self.draws.code(step, drive.shape[1]) > 1).float()
 
 
+class DirectContrastive(DirectSpikingCode):
+    """A spiking code whose drive passes a sigmoid."""
+
+    code_activation = nn.Sigmoid
+
+
+class DirectRecurrent(DirectAutoencoder):
+    """The decoder's input is sigmoid(W h_previous + h + b), with h_previous the code of the same
+    phase one iteration earlier."""
+
+    def __init__(self, network, window):
+        super().__init__(network)
+        self.mix, self.window, self.h = network.recurrent, window, {}
+
+    def code(self, h, step):
+        previous = self.h.get(step % self.window, torch.zeros_like(h))
+        self.h[step % self.window] = h
+        return torch.sigmoid(previous @ self.mix.weight.T + h + self.mix.bias)
+
+
+class DirectConvolutional(DirectAutoencoder):
+    """Three strided convolutions before the code's layer."""
+
+    def __init__(self, network):
+        super().__init__(network)
+        layers = [nn.Unflatten(1, (1, network.size, network.size))]
+        for convolution in network.convolutions:
+            layers += [convolution, nn.ReLU()]
+        self.encoder = nn.Sequential(*layers, nn.Flatten(), self.encoder)
+
+
+def direct_network(kind, network, draws, window, refractory):
+    """The network of a kind (``NetworkSettings.kind``) for one image."""
+    if kind == "spiking_code":
+        return DirectSpikingCode(network, draws, refractory)
+    if kind == "contrastive":
+        return DirectContrastive(network, draws, refractory)
+    if kind == "recurrent":
+        return DirectRecurrent(network, window)
+    if kind == "convolutional":
+        return DirectConvolutional(network)
+    return DirectAutoencoder(network)
+
+
 class DirectFunction:
     """A user's stateless function of a row."""
 

@@ -5,25 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from dasbe_examples import SHAPES, lively_network, random_images
-from direct import (
-    DirectAutoencoder,
-    DirectFunction,
-    DirectSpikingCode,
-    PackageDraws,
-    direct_dynamics,
-)
+from dasbe_examples import MORE_SHAPES, SHAPES, lively_network, random_images
+from direct import DirectFunction, PackageDraws, direct_dynamics, direct_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasbe import dynamics, noise
 from dasbe.networks import CallableNetwork
-
-
-def direct_autoencoder(kind, network, draws, refractory):
-    if kind == "spiking_code":
-        return DirectSpikingCode(network, draws, refractory)
-    return DirectAutoencoder(network)
 
 
 def all_iterations(images, network, window, refractory, iterations, seed, indices=None):
@@ -39,9 +27,14 @@ def all_iterations(images, network, window, refractory, iterations, seed, indice
     return dynamics.scatter_pixels(spikes, pixels), dynamics.scatter_pixels(feedback, pixels)
 
 
-@pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize(
-    ("height", "width", "window", "refractory"), [(5, 7, 9, 2), (8, 3, 13, 5), (6, 6, 1, 0)]
+    ("kind", "height", "width", "window", "refractory"),
+    [
+        (kind, *sizes)
+        for kind in MORE_SHAPES
+        for sizes in ((5, 7, 9, 2), (8, 3, 13, 5), (6, 6, 1, 0), (9, 9, 7, 3))
+        if kind != "convolutional" or sizes[0] == sizes[1]
+    ],
 )
 def test_spikes_equal_the_direct_ones(kind, height, width, window, refractory):
     images = random_images(4, height, width)
@@ -49,7 +42,7 @@ def test_spikes_equal_the_direct_ones(kind, height, width, window, refractory):
     spikes, feedback = all_iterations(images, network, window, refractory, 8, seed=5)
     for b, image in enumerate(images):
         draws = PackageDraws(5, b, image.numel())
-        autoencoder = direct_autoencoder(kind, network, draws, refractory)
+        autoencoder = direct_network(kind, network, draws, window, refractory)
         expected, context = direct_dynamics(image, autoencoder, window, refractory, 8, draws)
         torch.testing.assert_close(spikes[b], expected, rtol=0, atol=0)
         torch.testing.assert_close(feedback[b], context * image.flatten(), rtol=1e-5, atol=1e-6)
@@ -217,7 +210,7 @@ def test_seeds_and_indices_name_the_random_numbers():
     assert not torch.equal(other[0], spikes[0])
 
 
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("kind", [*SHAPES, "recurrent"])
 def test_going_on_from_a_state_equals_going_through(kind):
     images = random_images(3, 5, 6)
     indices = np.array([4, 0, 11])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from dasbe_examples import SHAPES, lively_network, random_images
+from direct import DirectConvolutional
 from torch.nn.functional import linear
 
 from common.errors import UserError
@@ -17,6 +18,15 @@ PAPER_WIDTHS = {
     "shapes": (28 * 28, [512, 400], [400, 512]),
     "mnist_shape": (28 * 28, [250], [250]),
     "multi_mnist": (48 * 48, [1000, 500], [500, 1000]),
+    "mnist_shape_conv": (28 * 28, [1000], [1000, 256, 512]),
+    "shapes_contrastive": (28 * 28, [600, 400, 350, 1600], [1600, 350, 400, 600]),
+    "moving_shapes": (28 * 28, [600, 300], [300, 600]),
+}
+PAPER_KINDS = {
+    "multi_mnist": "spiking_code",
+    "mnist_shape_conv": "convolutional",
+    "shapes_contrastive": "contrastive",
+    "moving_shapes": "recurrent",
 }
 PAPER_DYNAMICS = {
     "bars": (54, 6),
@@ -24,7 +34,11 @@ PAPER_DYNAMICS = {
     "shapes": (32, 9),
     "multi_mnist": (29, 12),
     "mnist_shape": (29, 9),
+    "mnist_shape_conv": (64, 12),
+    "shapes_contrastive": (32, 9),
+    "moving_shapes": (32, 9),
 }
+PAPER_ITERATIONS = {"mnist_shape_conv": 30, "shapes_contrastive": 30, "moving_shapes": 60}
 
 
 def test_there_are_settings_for_the_papers_datasets():
@@ -38,13 +52,20 @@ def test_settings_build_the_papers_network(dataset):
     assert settings.height * settings.width == n_pixels
     network = build_network(settings.network, n_pixels)
     assert [layer.out_features for layer in network.encoder] == encoder
-    assert [layer.in_features for layer in network.encoder] == [n_pixels, *encoder[:-1]]
+    first = 512 if dataset == "mnist_shape_conv" else n_pixels
+    assert [layer.in_features for layer in network.encoder] == [first, *encoder[:-1]]
     assert [layer.in_features for layer in network.decoder] == decoder
     assert network.decoder[-1].out_features == n_pixels
     assert all(layer.bias is not None for layer in [*network.encoder, *network.decoder])
-    assert settings.network.kind == ("spiking_code" if dataset == "multi_mnist" else "autoencoder")
+    assert settings.network.kind == PAPER_KINDS.get(dataset, "autoencoder")
     d = settings.dynamics
-    assert (d.window, d.refractory, d.iterations) == (*PAPER_DYNAMICS[dataset], 50)
+    assert (d.window, d.refractory) == PAPER_DYNAMICS[dataset]
+    assert d.iterations == PAPER_ITERATIONS.get(dataset, 50)
+
+
+@pytest.mark.parametrize("dataset", ["bars", "corners", "shapes", "mnist_shape", "multi_mnist"])
+def test_settings_of_the_pcnn(dataset):
+    settings = dataset_settings(dataset)
     jump, tau = (6, 8) if dataset == "shapes" else (10, 6)
     assert (settings.pcnn.threshold_jump, settings.pcnn.threshold_tau) == (jump, tau)
 
@@ -80,8 +101,9 @@ def test_forward_of_a_real_valued_code():
     network = lively_network("deep", 30)
     images = random_images(6, 5, 6).flatten(1)
     drive, _, output = written_out(network, images, torch.sigmoid, lambda z: z)
-    logits, code = network(images)
-    torch.testing.assert_close(code, drive)
+    logits, code, driven = network(images)
+    torch.testing.assert_close(driven, drive)
+    assert torch.equal(code, driven)
     torch.testing.assert_close(logits.sigmoid(), output)
 
 
@@ -114,7 +136,7 @@ def test_surrogate_gradient():
 
 def test_the_gradient_reaches_the_encoder_through_the_spikes():
     network = build_network(SHAPES["spiking_code"], 30, torch.Generator().manual_seed(0))
-    logits, _ = network(random_images(8, 5, 6).flatten(1), torch.Generator().manual_seed(0))
+    logits, _, _ = network(random_images(8, 5, 6).flatten(1), torch.Generator().manual_seed(0))
     logits.square().sum().backward()
     assert network.encoder[0].weight.grad.abs().sum() > 0
 
@@ -144,6 +166,33 @@ def test_the_codes_refractory_period():
     train = torch.cat(codes, 1)
     expected = (torch.arange(28) % 4 == 0).float()
     assert torch.equal(train, expected[None, :, None].expand(2, -1, 40))
+
+
+def test_the_convolutional_encoder_is_the_papers():
+    network = build_network(dataset_settings("mnist_shape_conv").network, 28 * 28)
+    found = [
+        (c.in_channels, c.out_channels, c.kernel_size, c.stride, c.padding)
+        for c in network.convolutions
+    ]
+    same = ((3, 3), (2, 2), (1, 1))
+    assert found == [(1, 64, *same), (64, 32, *same), (32, 32, *same)]
+    images = random_images(5, 28, 28).flatten(1)
+    drive = network.encode(images)
+    torch.testing.assert_close(
+        DirectConvolutional(network).encoder(images), drive, rtol=1e-4, atol=1e-5
+    )
+    assert drive.shape == (5, 1000)
+
+
+def test_the_recurrent_weights_start_standard_normal():
+    network = build_network(
+        dataset_settings("moving_shapes").network, 784, torch.Generator().manual_seed(0)
+    )
+    weight = network.recurrent.weight
+    assert weight.shape == (300, 300)
+    assert weight.mean().item() == pytest.approx(0, abs=0.02)
+    assert weight.std().item() == pytest.approx(1, abs=0.02)
+    assert not network.recurrent.bias.any()
 
 
 def test_a_start_depends_on_its_generator_alone():

@@ -132,6 +132,65 @@ def test_a_share_of_the_images_is_blank():
     assert images.all()
 
 
+def without_data(objective, settings):
+    """An objective whose images are given by the test."""
+    found = objective.__new__(objective)
+    found.settings = settings
+    return found
+
+
+def test_the_contrastive_loss_is_its_equation():
+    network = lively_network("contrastive", 30)
+    clean = random_images(12, 5, 6).flatten(1).unflatten(0, (3, 4))
+    settings = dataset_settings("shapes_contrastive", {"training": {"bfloat16": False}}).training
+    found = without_data(objectives.Contrast, settings).loss(
+        network, clean, clean, torch.Generator().manual_seed(2)
+    )
+    logits, code, _ = network(clean.flatten(0, 1), torch.Generator().manual_seed(2))
+    expected = sum(
+        binary_cross_entropy(part.sigmoid(), truth)
+        for part, truth in zip(logits.split(4), clean, strict=True)
+    )
+    for i in range(12):
+        for j in range(12):
+            length = code[i].norm() * code[j].norm()
+            assert length > 0, "the example must have spikes in every code"
+            y = float(i // 4 == j // 4)
+            expected = expected + (code[i] @ code[j] / length / 0.5 - y) ** 2
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_next_frame_is_predicted_from_two_codes():
+    """The pieces of truncated back-propagation against one frame at a time."""
+    network = lively_network("recurrent", 30)
+    clean = (torch.rand(3, 12, 30, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    settings = dataset_settings("moving_shapes", {"training": {"unroll": 4}}).training
+    pieces = list(without_data(objectives.NextFrame, settings).losses(network, clean, clean))
+    assert len(pieces) == 3
+    expected, previous = [], torch.zeros(3, 11)
+    for t in range(11):
+        h = network.encode(clean[:, t])
+        mixed = torch.sigmoid(previous @ network.recurrent.weight.T + h + network.recurrent.bias)
+        expected.append((network.decode(mixed) - clean[:, t + 1]).square().sum().item())
+        previous = h
+    sums = [sum(expected[i : i + 4]) for i in (0, 4, 8)]
+    assert [piece.item() for piece in pieces] == pytest.approx(sums, rel=1e-4)
+
+
+def test_frames_are_spoiled():
+    settings = dataset_settings("moving_shapes").training
+    objective = without_data(objectives.NextFrame, settings)
+    noisy = objective.spoil(torch.ones(6, 999, 50), torch.Generator().manual_seed(0))
+    assert set(noisy.unique().tolist()) == {0, 1}
+    share = noisy.mean(2)
+    lost = share < 0.25
+    assert (lost == lost[:1]).float().mean() > 0.99, "the same frames for the whole batch"
+    assert lost[0].sum() == pytest.approx(200, abs=4)
+    kept = share[:, ~lost[0]].mean().item()
+    assert kept == pytest.approx(1 - 0.5 * 0.95, abs=0.01)
+    assert share[:, lost[0]].mean().item() == pytest.approx(0.05, abs=0.01)
+
+
 @pytest.mark.parametrize("loss", ["bce_mean", "bce_sum"])
 def test_one_step_is_adam_on_the_loss(loss):
     """An epoch of one batch against the loss written out and PyTorch's Adam."""
