@@ -253,8 +253,9 @@ def measurements(
             )
         )
 
-    each = ", ".join(f"{value:.3f}" for value in arrays["ami"])
-    add(f"AMI after {settings.iterations} iterations", arrays["ami"], f"of each seed: {each}")
+    ami = 100 * arrays["ami"]
+    each = ", ".join(f"{value:.1f}" for value in ami)
+    add(f"after {settings.iterations} iterations", ami, f"of each seed: {each}", "AMI x 100")
     for score in SCORES:
         note = f"iteration {settings.iterations}"
         r = correlation(arrays["clustering"], arrays[score])

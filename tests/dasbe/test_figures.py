@@ -138,7 +138,7 @@ def test_figure2_computes_draws_and_is_read_again(networks, tmp_path):
     assert arrays["autocorrelation"].shape == (2, n_objects, 21)
     assert arrays["matrix"].shape == ((arrays["true"] > 0).sum(),) * 2
     assert len(record.measurements) == 4 + 2 * n_objects
-    assert record.measurements[0].value == pytest.approx(arrays["ami"].mean())
+    assert record.measurements[0].value == pytest.approx(100 * arrays["ami"].mean())
     worse = plan.seeds.index(int(arrays["shown_seed"]))
     assert arrays["ami"][worse] == arrays["ami"].min()  # of two seeds
 
