@@ -1,0 +1,48 @@
+"""``scripts/reproduce.sh`` without its jobs: choice of papers, commands, failures."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from common import reproduce
+from common.reproduce import JOBS, Job, command_of, main, run_jobs
+
+
+def test_every_job_is_a_module_with_its_own_folder() -> None:
+    for job in JOBS:
+        assert importlib.util.find_spec(job.module) is not None
+        assert set(job.minutes) == {"quick", "full"}
+    assert len({job.folder for job in JOBS}) == len(JOBS)
+
+
+def test_commands_name_profile_data_and_folder() -> None:
+    command = command_of(JOBS[0], "full", "embedded", Path("r"))
+    assert command[:3] == [sys.executable, "-m", "dasbe.figures.table1"]
+    assert command[3:] == ["--profile", "full", "--data", "embedded", "--out", "r/dasbe_table1"]
+
+
+def test_unknown_paper_is_one_sentence(capsys) -> None:
+    assert main(["--only", "dasbe,nonsense"]) == 1
+    assert "--only nonsense: unknown paper" in capsys.readouterr().err
+
+
+def test_a_failing_job_is_named_and_the_others_run(tmp_path, capsys, monkeypatch) -> None:
+    minutes = {"quick": 1.0, "full": 1.0}
+    jobs = [
+        Job("dasbe", "broken", "no.such.module", "a", minutes),
+        Job("dasbe", "example", "this", "b", minutes),
+    ]
+    assert run_jobs(jobs, "quick", "auto", tmp_path) == ["dasbe: broken"]
+    output = capsys.readouterr().out
+    assert "[1/2] dasbe: broken (about 2 min left)" in output
+    assert "[2/2] dasbe: example (about 1 min left)" in output
+    monkeypatch.setattr(reproduce, "JOBS", jobs)
+    assert main(["--results", str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize("package", ["common", "datasets", "dasbe"])
+def test_packages_are_those_of_this_repository(package) -> None:
+    root = Path(reproduce.__file__).resolve().parent.parent
+    assert Path(importlib.import_module(package).__file__).is_relative_to(root)
