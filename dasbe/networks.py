@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.mkldnn import to_mkldnn
 
 from common.errors import UserError
 from dasbe.config import NetworkSettings
@@ -105,13 +106,10 @@ class Autoencoder(Network):
         return drive.sigmoid_()
 
     def encode(self, coincidences: Tensor) -> Tensor:
-        return self.encode_from(self.encoder[0](coincidences))
-
-    def encode_from(self, first: Tensor) -> Tensor:
-        """The rest of the encoder after its first linear layer."""
+        hidden = self.encoder[0](coincidences)
         for layer in self.encoder[1:]:
-            first = layer(first.relu_())
-        return self.code_activation(first)
+            hidden = layer(hidden.relu_())
+        return self.code_activation(hidden)
 
     def restrict(self, pixels: Pixels) -> RestrictedNetwork:
         """This network on the given pixels of every image."""
@@ -227,12 +225,14 @@ class RestrictedNetwork:
     """An :class:`Autoencoder` on the simulated pixels of every image, (B, T, P) in and out.
 
     Columns of the first layer and rows of the last one are gathered once per image; padding has
-    input 0 and its output is not used.
+    input 0 and its output is not used. For inference only.
     """
 
     def __init__(self, network: Autoencoder, pixels: Pixels) -> None:
         first, last = network.encoder[0], network.decoder[-1]
-        self.network = network
+        self.encoder = [_packed(layer) for layer in network.encoder[1:]]
+        self.decoder = [_packed(layer) for layer in network.decoder[:-1]]
+        self.code_activation = network.code_activation
         self.first_weight = first.weight.detach().T[pixels.index]  # (B, P, hidden)
         self.first_bias = first.bias.detach()
         self.last_weight = last.weight.detach()[pixels.index].transpose(1, 2)  # (B, hidden, P)
@@ -241,14 +241,29 @@ class RestrictedNetwork:
 
     def encode(self, coincidences: Tensor) -> Tensor:
         """(B, T, P) coincidences to the (B, T, C) drive."""
-        return self.network.encode_from(
-            torch.baddbmm(self.first_bias, coincidences, self.first_weight)
-        )
+        hidden = torch.baddbmm(self.first_bias, coincidences, self.first_weight)
+        for layer in self.encoder:
+            hidden = layer(hidden.relu_())
+        return self.code_activation(hidden)
 
     def decode(self, code: Tensor) -> Tensor:
         """(B, T, C) code to the (B, T, P) feedback."""
-        hidden = self.network.decode_to_last(code)
-        return torch.baddbmm(self.last_bias, hidden, self.last_weight).sigmoid_()
+        for layer in self.decoder:
+            code = layer(code).relu_()
+        return torch.baddbmm(self.last_bias, code, self.last_weight).sigmoid_()
+
+
+def _packed(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+    """The layer for inference: by oneDNN on CPUs, where that is twice as fast as MKL on some."""
+    if layer.weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return layer
+    packed = to_mkldnn(layer)
+
+    def apply(values: Tensor) -> Tensor:
+        rows = values.flatten(0, -2).to_mkldnn()
+        return packed(rows).to_dense().unflatten(0, values.shape[:-1])
+
+    return apply
 
 
 class CallableNetwork:

@@ -255,7 +255,7 @@ def measurements(
 
     ami = 100 * arrays["ami"]
     each = ", ".join(f"{value:.1f}" for value in ami)
-    add(f"after {settings.iterations} iterations", ami, f"of each seed: {each}", "AMI x 100")
+    add(f"AMI after {settings.iterations} iterations", ami, f"of each seed: {each}", "x 100")
     for score in SCORES:
         note = f"iteration {settings.iterations}"
         r = correlation(arrays["clustering"], arrays[score])
