@@ -40,7 +40,9 @@ class Job:
 
 
 JOBS = (
-    Job("dasbe", "Table 1", "dasbe.figures.table1", "dasbe_table1", {"quick": 2, "full": 120}),
+    Job("dasbe", "Table 1", "dasbe.figures.table1", "dasbe_table1", {"quick": 1, "full": 90}),
+    Job("dasbe", "Figure 2", "dasbe.figures.figure2", "dasbe_figure2", {"quick": 0.3, "full": 0.3}),
+    Job("dasbe", "Figure 3", "dasbe.figures.figure3", "dasbe_figure3", {"quick": 0.3, "full": 1}),
     Job("dasbe", "example", "dasbe.example", "dasbe_example", {"quick": 0.2, "full": 0.2}),
 )
 
