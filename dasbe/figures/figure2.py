@@ -39,6 +39,7 @@ from common.errors import UserError, command_line
 from common.paths import RESULTS
 from common.records import Measurement, Record, mean_interval, new_record
 from common.report import results_table
+from common.results import save_results
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from dasbe.binding import TrainedNetwork, load_network
@@ -55,7 +56,6 @@ from dasbe.figures.iterations import (
     legend_above,
     mean_band,
 )
-from dasbe.figures.results import save_results
 from dasbe.grouping import group_pixels
 from datasets.binding import read_group
 from datasets.generate import ensure

@@ -27,6 +27,7 @@ from common.errors import UserError, command_line
 from common.paths import CHECKPOINTS, RESULTS
 from common.records import Measurement, Record, mean_interval, new_record
 from common.report import results_table
+from common.results import load_arrays, save_arrays, save_results
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from dasbe.binding import CHUNK, TrainedNetwork, load_network
@@ -42,7 +43,6 @@ from dasbe.figures.iterations import (
     iteration_scores,
     legend_above,
 )
-from dasbe.figures.results import load_arrays, save_arrays, save_results
 from datasets.binding import read_group, source_of
 from datasets.catalogue import GENERATOR_VERSION
 from datasets.generate import ensure

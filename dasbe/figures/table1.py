@@ -19,12 +19,12 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from common.drawing import DOUBLE_COLUMN, draw_comparison, panel_label, save_figure, use_style
+from common.drawing import DOUBLE_COLUMN, draw_comparison, panel_label, use_style
 from common.errors import UserError, command_line
-from common.files import atomic_path
 from common.paths import RESULTS
 from common.records import Measurement, Record, mean_interval, new_record
 from common.report import results_table
+from common.results import save_results
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from dasbe.binding import TrainedNetwork, load_network
@@ -305,10 +305,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = plan_from(_parser(settings).parse_args(argv), settings)
     plan.out.mkdir(parents=True, exist_ok=True)
     record, arrays = compute(plan, settings)
-    with atomic_path(plan.out / "arrays.npz") as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
-    save_figure(draw(record), plan.out)
-    record.save(plan.out)
+    save_results(plan.out, record, arrays, draw(record))
     print(results_table([record]))
     print(f"record, arrays and pictures: {plan.out}")
 

@@ -10,6 +10,7 @@ from sklearn.metrics import silhouette_score
 from common.checkpoints import save_checkpoint
 from common.errors import UserError
 from common.records import mean_interval
+from common.results import load_or_run, load_results, save_results
 from common.settings import load_settings, to_dict
 from common.victor_purpura import victor_purpura_distances
 from dasbe.binding import MODEL
@@ -17,7 +18,6 @@ from dasbe.config import FOLDER, dataset_settings
 from dasbe.dynamics import on_pixels
 from dasbe.figures import figure2, figure3
 from dasbe.figures.iterations import correlation, iteration_scores, mean_band
-from dasbe.figures.results import load_or_run, load_results, save_results
 from dasbe.grouping import group_pixels, smooth
 from dasbe.networks import build_network
 

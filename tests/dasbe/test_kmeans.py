@@ -6,6 +6,7 @@ import torch
 from direct import direct_groups, direct_smooth
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
 
 from dasbe import noise
 from dasbe.dynamics import on_pixels
@@ -64,6 +65,7 @@ def spike_trains(rng, n_pixels=60, n_steps=24, n_groups=4):
 @pytest.mark.parametrize(
     "n_images, n_pixels, n_groups, n_clusters", [(200, 60, 4, 5), (100, 120, 12, 13)]
 )
+@threadpool_limits.wrap(1)  # the problems are small
 def test_random_starts_are_as_good_as_scikit_learns(n_images, n_pixels, n_groups, n_clusters):
     rng = np.random.default_rng(0)
     ours, theirs = [], []

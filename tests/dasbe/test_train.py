@@ -56,6 +56,15 @@ def error_of(capsys, status):
     return text
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Equal bit for bit needs equal threads, here and in the processes that are started."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An uninterrupted run."""
