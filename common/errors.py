@@ -23,6 +23,7 @@ _OS_REASONS = {
     errno.EPERM: "the operation is not permitted; choose a folder that you may write to",
     errno.EROFS: "the file system is read-only; choose a folder that you may write to",
     errno.ENOENT: "there is no such file or folder",
+    errno.EEXIST: "a file stands where a folder is needed; choose another folder",
     errno.ENOTDIR: "a part of the path is a file where a folder is needed",
 }
 

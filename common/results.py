@@ -36,7 +36,7 @@ def load_arrays(path: PathLike) -> dict[str, np.ndarray]:
             return dict(file)
     except FileNotFoundError:
         raise UserError(f"there are no arrays {path}; run the figure's command first") from None
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
         raise UserError(f"{path} is damaged; run the figure's command again") from None
 
 

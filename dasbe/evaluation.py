@@ -149,7 +149,7 @@ def load_part(path: Path, key: dict[str, Any]) -> Part:
     try:
         with np.load(path, allow_pickle=False) as file:
             stored = Part(file["ami"], float(file["seconds"]), json.loads(str(file["key"])))
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
         return empty
     return stored if stored.key == json.loads(json.dumps(key)) else empty
 

@@ -38,7 +38,7 @@ from dasbe.evaluation import (
     pure_ann_activity,
 )
 from datasets.binding import read_group, source_of
-from datasets.catalogue import GENERATOR_VERSION
+from datasets.catalogue import GENERATOR_VERSION, find
 from datasets.generate import ensure
 
 NAME = "Table 1"
@@ -278,9 +278,14 @@ def plan_from(args: argparse.Namespace, settings: Table1Settings) -> Plan:
     datasets = tuple(args.datasets or settings.datasets)
     for dataset in datasets:
         dataset_settings(dataset)
-    images = args.images or (settings.images_full if full else settings.images_quick)
-    if images < 2:
-        raise UserError(f"--images is {images}; an interval needs at least 2")
+    images = settings.images_full if full else settings.images_quick
+    if args.images is not None:
+        images = args.images
+    most = min(find(dataset).sizes["train_multi"] for dataset in datasets)
+    if not 2 <= images <= most:
+        raise UserError(
+            f"--images is {images}; an interval needs at least 2, and there are {most} images"
+        )
     pairs = [text.partition("=") for text in args.checkpoints]
     for dataset, _, path in pairs:
         if dataset not in datasets or not path:
