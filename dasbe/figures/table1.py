@@ -200,14 +200,14 @@ def measurement(
         value=mean,
         unit="AMI x 100",
         paper=settings.paper(cell.method, cell.dataset),
-        paper_source="",
         spread=spread,
         interval95=interval,
         n=ami.shape[1],
         seeds=list(plan.seeds),
         data="generated" if digits == "none" else digits,
         seconds=seconds,
-        command=f"scripts/dasbe/table1.sh --profile {plan.profile}",
+        command=f"scripts/dasbe/table1.sh --profile {plan.profile} --datasets {cell.dataset} "
+        f"--methods {cell.method} --seeds {' '.join(map(str, plan.seeds))} --images {plan.images}",
         checkpoint=cell.checkpoint[:12],
         note=f"mean over {ami.shape[1]} images and {ami.shape[0]} seeds",
     )
