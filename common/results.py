@@ -1,7 +1,8 @@
-"""The files of a figure: record, arrays, pictures."""
+"""Commands that make a figure or table: their common flags, and the files they write."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
@@ -15,9 +16,40 @@ from matplotlib.figure import Figure
 from common.drawing import save_figure
 from common.errors import UserError
 from common.files import atomic_path
+from common.paths import RESULTS
 from common.records import Record, load_record
+from common.report import results_table
 
 PathLike = str | os.PathLike[str]
+
+
+def result_parser(
+    module: str, description: str | None, folder: str, profiles: str
+) -> argparse.ArgumentParser:
+    """The flags that every figure and table has: --profile, --data, --device and --out.
+
+    Args:
+        module: as in ``python -m module``. description: the module's docstring.
+        folder: of its results below ``results/``. profiles: what quick and full are.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--profile", choices=("quick", "full"), default="quick", help=profiles)
+    parser.add_argument(
+        "--data",
+        choices=("auto", "real", "embedded"),
+        default="auto",
+        help="where real data are needed: real, the small embedded default, or auto (real ones "
+        "where they can be had)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS / folder, help=f"folder (default: results/{folder})"
+    )
+    return parser
 
 
 def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -47,6 +79,15 @@ def save_results(
     save_arrays(Path(out) / "arrays.npz", arrays)
     save_figure(figure, out)
     record.save(out)
+
+
+def report_results(
+    out: PathLike, record: Record, arrays: Mapping[str, np.ndarray], figure: Figure
+) -> None:
+    """What a command ends with: save everything, print the table and the folder."""
+    save_results(out, record, arrays, figure)
+    print(results_table([record]))
+    print(f"record, arrays and pictures: {out}")
 
 
 def load_results(out: PathLike) -> tuple[Record, dict[str, np.ndarray]]:

@@ -36,10 +36,8 @@ from common.drawing import (
     use_style,
 )
 from common.errors import UserError, command_line
-from common.paths import RESULTS
 from common.records import Measurement, Record, mean_interval, new_record
-from common.report import results_table
-from common.results import save_results
+from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from dasbe.binding import TrainedNetwork, load_network
@@ -446,16 +444,11 @@ def _draw_scores(figure: SubFigure, arrays: dict[str, np.ndarray], timescale: fl
 
 
 def _parser(settings: Figure2Settings) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dasbe.figures.figure2",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--profile",
-        choices=("quick", "full"),
-        default="quick",
-        help=f"both are the whole figure, seeds {list(settings.seeds)}",
+    parser = result_parser(
+        "dasbe.figures.figure2",
+        __doc__,
+        "dasbe_figure2",
+        f"both are the whole figure, seeds {list(settings.seeds)}",
     )
     parser.add_argument(
         "--image",
@@ -464,16 +457,6 @@ def _parser(settings: Figure2Settings) -> argparse.ArgumentParser:
         help=f"index in train_multi of {settings.dataset} (default: the paper's, %(default)s)",
     )
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of these")
-    parser.add_argument(
-        "--data",
-        choices=("auto", "real", "embedded"),
-        default="auto",
-        help="as for the other figures; this one's images are not made of MNIST",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / "dasbe_figure2", help="folder of the results"
-    )
     return parser
 
 
@@ -491,9 +474,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = load_settings(Figure2Settings, FOLDER / "figure2.yaml")
     plan = plan_from(_parser(settings).parse_args(argv), settings)
     record, arrays = compute(plan, settings)
-    save_results(plan.out, record, arrays, draw(record, arrays))
-    print(results_table([record]))
-    print(f"record, arrays and pictures: {plan.out}")
+    report_results(plan.out, record, arrays, draw(record, arrays))
 
 
 if __name__ == "__main__":

@@ -24,10 +24,9 @@ from tqdm import tqdm
 
 from common.drawing import DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
-from common.paths import CHECKPOINTS, RESULTS
+from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_interval, new_record
-from common.report import results_table
-from common.results import load_arrays, save_arrays, save_results
+from common.results import load_arrays, report_results, result_parser, save_arrays
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from dasbe.binding import CHUNK, TrainedNetwork, load_network
@@ -290,16 +289,11 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
 
 
 def _parser(settings: Figure3Settings) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dasbe.figures.figure3",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--profile",
-        choices=("quick", "full"),
-        default="quick",
-        help=f"quick: {settings.images_quick} images of each data set; "
+    parser = result_parser(
+        "dasbe.figures.figure3",
+        __doc__,
+        "dasbe_figure3",
+        f"quick: {settings.images_quick} images of each data set; "
         f"full: {settings.images_full}, as in the paper",
     )
     parser.add_argument(
@@ -307,16 +301,6 @@ def _parser(settings: Figure3Settings) -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", type=int, help="in place of the profile's number")
     parser.add_argument("--seed", type=int, help=f"of the dynamics (default: {settings.seed})")
-    parser.add_argument(
-        "--data",
-        choices=("auto", "real", "embedded"),
-        default="auto",
-        help="MNIST for the datasets made of it: real, the small embedded default, or auto",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / "dasbe_figure3", help="folder of the results"
-    )
     return parser
 
 
@@ -354,9 +338,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = load_settings(Figure3Settings, FOLDER / "figure3.yaml")
     plan = plan_from(_parser(settings).parse_args(argv), settings)
     record, arrays = compute(plan, settings)
-    save_results(plan.out, record, arrays, draw(record, arrays))
-    print(results_table([record]))
-    print(f"record, arrays and pictures: {plan.out}")
+    report_results(plan.out, record, arrays, draw(record, arrays))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,8 @@ from tqdm import tqdm
 
 from common.drawing import DOUBLE_COLUMN, draw_comparison, panel_label, use_style
 from common.errors import UserError, command_line
-from common.paths import RESULTS
 from common.records import Measurement, Record, mean_interval, new_record
-from common.report import results_table
-from common.results import save_results
+from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from dasbe.binding import TrainedNetwork, load_network
@@ -236,16 +234,11 @@ def draw(record: Record) -> Figure:
 
 
 def _parser(settings: Table1Settings) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dasbe.figures.table1",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--profile",
-        choices=("quick", "full"),
-        default="quick",
-        help=f"quick: {settings.images_quick} images, seeds {list(settings.seeds_quick)}; "
+    parser = result_parser(
+        "dasbe.figures.table1",
+        __doc__,
+        "dasbe_table1",
+        f"quick: {settings.images_quick} images, seeds {list(settings.seeds_quick)}; "
         f"full: {settings.images_full} images, seeds {list(settings.seeds_full)}",
     )
     parser.add_argument("--datasets", nargs="+", help=f"of {', '.join(settings.datasets)}")
@@ -258,16 +251,6 @@ def _parser(settings: Table1Settings) -> argparse.ArgumentParser:
         default=[],
         metavar="DATASET=FILE",
         help="networks to use in place of the shipped ones",
-    )
-    parser.add_argument(
-        "--data",
-        choices=("auto", "real", "embedded"),
-        default="auto",
-        help="MNIST for the datasets made of it: real, the small embedded default, or auto",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / "dasbe_table1", help="folder of the results"
     )
     return parser
 
@@ -310,9 +293,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = plan_from(_parser(settings).parse_args(argv), settings)
     plan.out.mkdir(parents=True, exist_ok=True)
     record, arrays = compute(plan, settings)
-    save_results(plan.out, record, arrays, draw(record))
-    print(results_table([record]))
-    print(f"record, arrays and pictures: {plan.out}")
+    report_results(plan.out, record, arrays, draw(record))
 
 
 if __name__ == "__main__":

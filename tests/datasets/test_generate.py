@@ -158,7 +158,14 @@ def test_failing_in_the_middle_leaves_what_was_there(tmp_path):
 
 def test_interrupting_the_command_leaves_nothing(tmp_path):
     command = [sys.executable, "-m", "datasets.generate", "moving_shapes", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell would hand down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
