@@ -227,6 +227,7 @@ def draw(record: Record) -> Figure:
                 [m.value for m in cells],
                 [m.interval95 for m in cells],
                 ylabel="100 AMI" if ax is axes[0] else None,
+                value_format=".0f",
             )
             ax.set_title(method, loc="left")
             panel_label(ax, letter)
