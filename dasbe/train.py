@@ -21,7 +21,6 @@ from typing import Any
 import torch
 
 from common.checkpoints import (
-    load_checkpoint,
     load_training_state,
     save_checkpoint,
     save_training_state,
@@ -39,7 +38,7 @@ from common.training import (
     piecewise_learning_rate,
     progress,
 )
-from dasbe.binding import MODEL
+from dasbe.binding import MODEL, load_network
 from dasbe.config import Settings, dataset_settings, known_datasets
 from dasbe.networks import build_network
 from dasbe.objectives import Objective, Randomness, build_objective
@@ -144,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dasbe.train",
         description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and noise")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -178,8 +177,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.overwrite:
         files.state.unlink(missing_ok=True)
     elif files.checkpoint.exists():
-        metadata = load_checkpoint(files.checkpoint, model=MODEL).metadata
-        there = {**metadata["settings"], "seed": metadata["seed"]}
+        trained = load_network(files.checkpoint)
+        there = {**to_dict(trained.settings), "seed": trained.checkpoint.metadata["seed"]}
         check_same_run(there, {**to_dict(settings), "seed": args.seed}, files.checkpoint)
         print(f"{files.checkpoint} is there already; --overwrite trains it again")
         return

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the five networks of Table 1 (about two hours on 2 cores with MNIST at hand). Networks
+# Trains the five networks of Table 1 (about half an hour on 2 cores). Networks
 # that are there are left alone; --overwrite trains them again; an interrupted training goes on.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
