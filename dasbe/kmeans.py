@@ -123,7 +123,7 @@ def lloyd_gram(
     labels = np.zeros(n, np.int64)
     sums = np.zeros((n_clusters, n))
     sizes = np.zeros(n_clusters)
-    # Point x relative to centre c: offset[c] - 2 * slope[c] * sums[c, x], <x, x> left out.
+    # The first centres are points, clusters of one member of weight 1.
     for k in range(n_clusters):
         for x in range(n):
             sums[k, x] = gram[start[k], x]
