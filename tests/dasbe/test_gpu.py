@@ -1,4 +1,4 @@
-"""The same results on a GPU: the random numbers are the same, matrix products differ in rounding."""
+"""The same on a GPU: its random numbers are the same, matrix products differ in rounding."""
 
 import numpy as np
 import pytest
