@@ -23,10 +23,11 @@ from threadpoolctl import threadpool_limits
 from benchmarks.timing import time_pair
 from common.errors import UserError, command_line
 from common.paths import ROOT
-from common.settings import to_dict
+from common.settings import load_settings, to_dict
 from dasbe.binding import TrainedNetwork, load_network
-from dasbe.config import known_datasets
+from dasbe.config import FOLDER
 from dasbe.evaluation import dasbe_activity, score_chunk
+from dasbe.figures.table1 import Table1Settings
 from datasets.binding import Images, read_group
 from datasets.generate import ensure
 
@@ -84,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--datasets", nargs="+", default=["bars"], help="default: bars; or all")
+    parser.add_argument(
+        "--datasets", nargs="+", default=["bars"], help="default: bars; or all of Table 1"
+    )
     parser.add_argument("--images", type=int, default=100, help="of a batch (default 100)")
     parser.add_argument("--repeats", type=int, default=5, help="times each is run (default 5)")
     parser.add_argument(
@@ -100,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     torch.set_num_threads(options.threads)
     numba.set_num_threads(options.threads)
-    names = known_datasets() if options.datasets == ["all"] else options.datasets
+    names = options.datasets
+    if names == ["all"]:
+        names = load_settings(Table1Settings, FOLDER / "table1.yaml").datasets
     print(f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
     with threadpool_limits(options.threads):
         for dataset in names:
