@@ -18,7 +18,8 @@ alone. Both are exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numba
@@ -242,8 +243,9 @@ def iterate(
     refractory: int,
     seed: int,
     image_indices: np.ndarray,
+    frames: Iterable[Tensor] | None = None,
 ) -> Iterator[tuple[Iteration, State]]:
-    """Run the loop for ever, one iteration at a time.
+    """Run the loop for ever, or over the frames of a film, one iteration at a time.
 
     Args:
         state: from :func:`start`, or where an earlier run stopped (it goes on exactly).
@@ -251,12 +253,16 @@ def iterate(
         network: encode, step and decode over (B, T, P).
         refractory: R, in steps.
         seed, image_indices: name the random numbers, see :mod:`dasbe.noise`.
+        frames: (B, P) values of the pixels in one iteration after the other, in place of
+            ``pixels.on``.
     """
     keys = noise.image_keys(seed, noise.PIXELS, image_indices)
     code_keys = noise.image_keys(seed, noise.CODE, image_indices)
-    while True:
+    for shown in itertools.repeat(pixels.on) if frames is None else frames:
         used = state.feedback
-        spikes, coincidences, state = scan_window(state, pixels, keys, refractory)
+        spikes, coincidences, state = scan_window(
+            state, pixels._replace(on=shown), keys, refractory
+        )
         uniform = noise.phase_uniforms(code_keys, state.iteration, used.shape[1], used.device)
         code, code_state = network.step(
             network.encode(coincidences), state.code, uniform, refractory
@@ -300,3 +306,32 @@ def simulate(
         if n >= iterations - keep_iterations:
             kept.append(iteration.spikes)
     return torch.stack(kept, dim=1), pixels
+
+
+@torch.inference_mode()
+def simulate_frames(
+    frames: Tensor,
+    network: StatefulNetwork,
+    window: int,
+    refractory: int,
+    seed: int,
+    image_indices: np.ndarray | None = None,
+) -> tuple[Tensor, Pixels]:
+    """Simulate films, of which every iteration shows the next frame (paper, figure 5).
+
+    Args:
+        frames: (B, N, H, W) binary, N frames and iterations.
+        network, window, refractory, seed: as for :func:`simulate`.
+        image_indices: (B,) name the random numbers of each film (default 0..B-1).
+
+    Returns:
+        spikes (B, N, T, P) uint8 of the pixels that are on in any frame, and those pixels.
+    """
+    if image_indices is None:
+        image_indices = np.arange(len(frames))
+    pixels, network = restricted(frames.amax(dim=1), network)
+    state = start(pixels, window, seed, image_indices)
+    values = frames.flatten(2).gather(2, pixels.index[:, None].expand(-1, frames.shape[1], -1))
+    values = values.float() * pixels.on[:, None]
+    steps = iterate(state, pixels, network, refractory, seed, image_indices, values.unbind(1))
+    return torch.stack([iteration.spikes for iteration, _ in steps], dim=1), pixels

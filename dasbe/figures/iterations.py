@@ -25,6 +25,35 @@ SCORES = Scores._fields
 SYNCHRONY_COLOR, RATE_COLOR = CYCLE[0], CYCLE[1]
 
 
+def score_iteration(
+    trains: Tensor,
+    pixels: Pixels,
+    groups: Tensor,
+    seed: int,
+    image_indices: np.ndarray,
+    q: float,
+) -> tuple[np.ndarray, Scores]:
+    """Group and score the spikes of one iteration by themselves.
+
+    Args:
+        trains: (B, T, P) uint8 spikes of the on-pixels.
+        pixels: the on-pixels.
+        groups: (B, H, W) true groups; pixels of group 0 are not scored. Each image's largest
+            group + 1 is its number of clusters.
+        seed, image_indices: name the random numbers of k-means.
+        q: cost of shifting a spike by one step.
+
+    Returns:
+        the (B, H*W) groups found, and the scores (B,).
+    """
+    true = groups.flatten(1).cpu().numpy().astype(np.int64)
+    index = pixels.index.cpu().numpy()
+    scored = (pixels.on.cpu().numpy() > 0) & (np.take_along_axis(true, index, axis=1) > 0)
+    maps = group_pixels(trains, pixels, true.max(axis=1) + 1, seed, image_indices)
+    labels = np.where(scored, np.take_along_axis(maps, index, axis=1), -1)
+    return maps, scores(trains, labels, q)
+
+
 def iteration_scores(
     spikes: Tensor,
     pixels: Pixels,
@@ -33,27 +62,10 @@ def iteration_scores(
     image_indices: np.ndarray,
     q: float,
 ) -> Iterator[Scores]:
-    """Group and score every iteration by itself.
-
-    Args:
-        spikes: (B, N, T, P) uint8 spikes of the on-pixels in N iterations.
-        pixels: the on-pixels.
-        groups: (B, H, W) true groups; pixels of group 0 are not scored. Each image's largest
-            group + 1 is its number of clusters.
-        seed, image_indices: name the random numbers of k-means.
-        q: cost of shifting a spike by one step.
-
-    Yields:
-        the scores (B,) of one iteration after the other.
-    """
-    true = groups.flatten(1).cpu().numpy().astype(np.int64)
-    index = pixels.index.cpu().numpy()
-    scored = (pixels.on.cpu().numpy() > 0) & (np.take_along_axis(true, index, axis=1) > 0)
-    n_clusters = true.max(axis=1) + 1
+    """The scores (B,) of one iteration after the other (see :func:`score_iteration`), from the
+    (B, N, T, P) spikes of N iterations."""
     for trains in spikes.unbind(1):
-        maps = group_pixels(trains, pixels, n_clusters, seed, image_indices)
-        labels = np.where(scored, np.take_along_axis(maps, index, axis=1), -1)
-        yield scores(trains, labels, q)
+        yield score_iteration(trains, pixels, groups, seed, image_indices, q)[1]
 
 
 def mean_band(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -169,13 +169,17 @@ def _stack(linear_layers, last):
 
 @torch.inference_mode()
 def direct_dynamics(image, autoencoder, window, refractory, iterations, draws):
-    """Spikes (N, T, H*W) uint8 and the feedback (N, T, H*W) that each step used."""
-    x = image.flatten().float()
+    """Spikes (N, T, H*W) uint8 and the feedback (N, T, H*W) that each step used.
+
+    The image is (H, W), or (N, H, W) with another frame for every iteration."""
+    frames = image.expand(iterations, *image.shape[-2:]).flatten(1).float()
+    x = frames[0]
     g = draws.start(window)
     f, s1, s2 = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
     spikes = torch.zeros(iterations, window, x.numel(), dtype=torch.uint8)
     context = torch.zeros(iterations, window, x.numel())
     for n in range(iterations):
+        x = frames[n]
         for t in range(window):
             uniform, coin, coin_before = draws.pixels(n * window + t)
             f = f - 1

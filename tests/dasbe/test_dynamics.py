@@ -56,6 +56,21 @@ def user_function(coincidences):
     return 0.1 + 0.3 * total, None
 
 
+@pytest.mark.parametrize("kind", ["recurrent", "contrastive", "autoencoder"])
+def test_frames_give_the_spikes_of_the_direct_loop(kind):
+    frames = torch.stack([random_images(3, 6, 5, seed) for seed in range(7)], dim=1)
+    network = lively_network(kind, 30)
+    spikes, pixels = dynamics.simulate_frames(frames, network, 9, 2, seed=4)
+    found = dynamics.scatter_pixels(spikes, pixels)
+    assert found.any()
+    for b, film in enumerate(frames):
+        draws = PackageDraws(4, b, 30)
+        direct, _ = direct_dynamics(
+            film, direct_network(kind, network, draws, 9, 2), 9, 2, 7, draws
+        )
+        assert torch.equal(found[b], direct)
+
+
 class UserNetwork:
     """A user's object with a state and no ``restrict``: a leaky sum over phases and iterations."""
 
