@@ -108,6 +108,10 @@ class TrainingSettings:
     unroll: int = field(
         default=1, metadata={"help": "frames of truncated back-propagation", "minimum": 1}
     )
+    groups: tuple[str, ...] = field(
+        default=("train_single",),
+        metadata={"help": "groups of the dataset whose sequences are learnt (next_frame)"},
+    )
     code_terms_from: int = field(
         default=0,
         metadata={"help": "epoch from which on the following terms act", "minimum": 0},

@@ -72,6 +72,12 @@ def read_images(dataset: str, group: str, count: int, data: str) -> tuple[Tensor
     }
 
 
+def together(abouts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What :func:`read_images` says of several groups of one dataset, ``images`` from each."""
+    joined = {key: ", ".join(about[key] for about in abouts) for key in ("group", "sha256")}
+    return abouts[0] | joined
+
+
 def drop_pixels(images: Tensor, noise: tuple[float, float], random: torch.Generator) -> Tensor:
     """Zero pixels of (M, P) images with one probability p ~ U(noise) for the whole batch."""
     low, high = noise
@@ -211,10 +217,7 @@ class Contrast:
             read_images(settings.dataset, f"train_single_{kind}", count, data)
             for kind in range(self.KINDS)
         ]
-        self.about = kinds[0][1] | {
-            "group": "train_single_0, 1, 2",
-            "sha256": ", ".join(about["sha256"] for _, about in kinds),
-        }
+        self.about = together([about for _, about in kinds])
         images = torch.stack([images for images, _ in kinds])
         self.images, self.validation = (
             images[:, split_range(count, split)] for split in ("train", "validation")
@@ -286,9 +289,13 @@ class NextFrame:
     def __init__(self, settings: Settings, data: str) -> None:
         self.settings = settings.training
         count = settings.training.images
-        images, self.about = read_images(settings.dataset, "train_single", count, data)
+        groups = [
+            read_images(settings.dataset, group, count, data) for group in settings.training.groups
+        ]
+        self.about = together([about for _, about in groups])
         self.images, self.validation = (
-            images[split_range(count, split)] for split in ("train", "validation")
+            torch.cat([images[split_range(count, split)] for images, _ in groups])
+            for split in ("train", "validation")
         )
 
     def spoil(self, frames: Tensor, random: torch.Generator) -> Tensor:
