@@ -194,6 +194,15 @@ def draw_groups(
     draw_image(ax, labels, title, cmap=ListedColormap(colors), vmin=-0.5, vmax=len(colors) - 0.5)
 
 
+def side_by_side(images: ArrayLike) -> np.ndarray:
+    """Coloured images (n, H, W, 3) in [0, 1] in a row, (H, n*(W + 1) - 1, 3), white between."""
+    images = np.asarray(images)
+    n, height, width, channels = images.shape
+    row = np.ones((height, n, width + 1, channels))
+    row[:, :, :-1] = images.transpose(1, 0, 2, 3)
+    return row.reshape(height, -1, channels)[:, :-1]
+
+
 def draw_spike_frames(
     axes: Sequence[Axes], frames: ArrayLike, titles: Sequence[str] | None = None
 ) -> None:

@@ -108,6 +108,10 @@ class TrainingSettings:
     unroll: int = field(
         default=1, metadata={"help": "frames of truncated back-propagation", "minimum": 1}
     )
+    contrast_weight: float = field(
+        default=1.0,
+        metadata={"help": "weight of the sum over all pairs of codes (contrast)", "minimum": 0},
+    )
     groups: tuple[str, ...] = field(
         default=("train_single",),
         metadata={"help": "groups of the dataset whose sequences are learnt (next_frame)"},

@@ -204,7 +204,7 @@ class Contrast:
 
     The loss is the mean cross-entropy of each kind's reconstructions, added, plus the sum over all
     pairs of a batch (a sample with itself included) of (cos(z_i, z_j) / 0.5 - y)^2, y being 1 for
-    the same kind and 0 otherwise, z the sampled codes (paper, figure 4).
+    the same kind and 0 otherwise, z the sampled codes (paper, figure 4). The sum is weighted.
     """
 
     KINDS = 3
@@ -233,9 +233,8 @@ class Contrast:
         unit = normalize(code.float(), dim=1)
         cosine = (unit @ unit.T).unflatten(1, (self.KINDS, -1)).unflatten(0, (self.KINDS, -1))
         same = torch.eye(self.KINDS, device=clean.device)[:, None, :, None]
-        return self.KINDS * cross_entropy + (
-            (cosine / self.COSINE_OF_SAME_KIND - same).square().sum()
-        )
+        contrast = (cosine / self.COSINE_OF_SAME_KIND - same).square().sum()
+        return self.KINDS * cross_entropy + self.settings.contrast_weight * contrast
 
     def train_epoch(
         self,

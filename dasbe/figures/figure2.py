@@ -33,6 +33,7 @@ from common.drawing import (
     phase_coloring,
     population_rate,
     raster,
+    side_by_side,
     use_style,
 )
 from common.errors import UserError, command_line
@@ -301,14 +302,10 @@ def frame_strip(frames: np.ndarray, true: np.ndarray) -> np.ndarray:
     Returns:
         (H, T*(W + 1) - 1, 3) in [0, 1], white between the frames.
     """
-    n_frames, height, width = frames.shape
     colors = group_colors(int(true.max()) + 1)
     colors[0] = 0.7
     silent = np.array([to_rgb(BACKGROUND), to_rgb(SILENT)])[(true > 0).astype(int)]
-    painted = np.where(frames[..., None] > 0, colors[true], silent)
-    strip = np.ones((height, n_frames, width + 1, 3))
-    strip[:, :, :-1] = painted.transpose(1, 0, 2, 3)
-    return strip.reshape(height, -1, 3)[:, :-1]
+    return side_by_side(np.where(frames[..., None] > 0, colors[true], silent))
 
 
 def _extent(used: np.ndarray) -> slice:

@@ -30,6 +30,7 @@ from common.drawing import (
     line_with_band,
     match_groups,
     panel_label,
+    side_by_side,
     use_style,
 )
 from common.errors import UserError, command_line
@@ -272,22 +273,13 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def film_strip(images: np.ndarray) -> np.ndarray:
-    """(n, H, W, 3) images side by side, (H, n*(W + 1) - 1, 3), white between them."""
-    n, height, width, _ = images.shape
-    strip = np.ones((height, n, width + 1, 3))
-    strip[:, :, :-1] = images.transpose(1, 0, 2, 3)
-    return strip.reshape(height, -1, 3)[:, :-1]
-
-
 def painted_frames(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The shown film in colours, (N, H, W, 3) each: the groups found, named like the true ones
     where they agree most, and the input."""
     true, frames = arrays["true"], arrays["frames"]
     renamed = np.stack([match_groups(t, g) for t, g in zip(true, arrays["groups"], strict=True)])
     colors = group_colors(max(int(true.max()), int(renamed.max())) + 1)
-    background = colors[0]
-    inputs = np.where(frames[..., None] > 0, 0.85, background)
+    inputs = np.where(frames[..., None] > 0, 0.85, colors[0])
     return colors[renamed], inputs
 
 
@@ -297,7 +289,7 @@ def _draw_films(figure: SubFigure, arrays: dict[str, np.ndarray], per_row: int) 
     axes = figure.subplots(len(starts), 1, squeeze=False)[:, 0]
     height, width = inputs.shape[1:3]
     for ax, start in zip(axes, starts, strict=True):
-        rows = [film_strip(images[start : start + per_row]) for images in (groups, inputs)]
+        rows = [side_by_side(images[start : start + per_row]) for images in (groups, inputs)]
         gap = np.ones((1, *rows[0].shape[1:]))
         ax.imshow(np.concatenate([rows[0], gap, rows[1]]), interpolation="antialiased")
         ax.spines[:].set_visible(False)
@@ -316,14 +308,16 @@ def _draw_curves(figure: SubFigure, record: Record, arrays: dict[str, np.ndarray
     scores.set(xlabel="frame", ylabel=f"score (q = 1/{timescale:g})")
     legend_above(scores)
     frames = np.arange(1, arrays["ami"].shape[1] + 1)
+    visible = arrays["true"].reshape(len(frames), -1).max(axis=1)
     for name, color, label in (
         ("ami", CYCLE[0], "recurrent"),
         ("ami_without", CYCLE[1], "W = 0"),
     ):
-        line_with_band(ami, frames, *mean_band(arrays[name]), label=label, color=color)
+        # One object alone cannot be told from another: no AMI.
+        curve, low, high = (np.where(visible > 1, band, np.nan) for band in mean_band(arrays[name]))
+        line_with_band(ami, frames, curve, low, high, label=label, color=color)
     ami.set(xlabel="frame", ylabel="AMI", xlim=(1, frames[-1]), ylim=(0, 1))
     legend_above(ami)
-    visible = arrays["true"].reshape(len(frames), -1).max(axis=1)
     for ax in (scores, ami):
         for frame in np.flatnonzero(np.diff(visible)) + 1.5:
             ax.axvline(frame, color="0.75", lw=0.5, zorder=0)

@@ -7,19 +7,16 @@ import pytest
 import torch
 from sklearn.metrics import silhouette_score
 
-from common.checkpoints import save_checkpoint
 from common.errors import UserError
 from common.records import mean_interval
 from common.results import load_or_run, load_results, save_results
-from common.settings import load_settings, to_dict
+from common.settings import load_settings
 from common.victor_purpura import victor_purpura_distances
-from dasbe.binding import MODEL
-from dasbe.config import FOLDER, dataset_settings
+from dasbe.config import FOLDER
 from dasbe.dynamics import on_pixels
 from dasbe.figures import figure2, figure3
 from dasbe.figures.iterations import correlation, iteration_scores, mean_band
 from dasbe.grouping import group_pixels, smooth
-from dasbe.networks import build_network
 
 SETTINGS_2 = load_settings(figure2.Figure2Settings, FOLDER / "figure2.yaml")
 SETTINGS_3 = load_settings(figure3.Figure3Settings, FOLDER / "figure3.yaml")
@@ -27,21 +24,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def networks(tmp_path, monkeypatch):
-    """Untrained networks for bars and shapes in place of the shipped ones, and an own data folder;
-    returns the folder of the networks."""
-    folder = tmp_path / "checkpoints" / "dasbe"
-    for dataset in ("bars", "shapes"):
-        settings = dataset_settings(dataset)
-        generator = torch.Generator().manual_seed(3)
-        network = build_network(settings.network, settings.height * settings.width, generator)
-        metadata = {"model": MODEL, "settings": to_dict(settings)}
-        save_checkpoint(folder / f"{dataset}.safetensors", network.state_dict(), metadata)
-    for module in ("dasbe.binding", "dasbe.figures.figure3"):
-        monkeypatch.setattr(f"{module}.CHECKPOINTS", folder.parent)
-    for module in ("datasets.binding", "datasets.generate"):
-        monkeypatch.setattr(f"{module}.DATA_FILES", tmp_path / "data")
-    return folder
+def networks(untrained_networks):
+    """Untrained networks for bars and shapes."""
+    return untrained_networks("bars", "shapes")
 
 
 # ---- what is measured -----------------------------------------------------------------------
