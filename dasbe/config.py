@@ -95,7 +95,10 @@ class TrainingSettings:
     )
     bfloat16: bool = field(
         default=False,
-        metadata={"help": "matrix products of the training in bfloat16 (weights stay float32)"},
+        metadata={
+            "help": "matrix products of the training in bfloat16 where the hardware has "
+            "them (weights stay float32)"
+        },
     )
     contraction: float = field(
         default=0.0,

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from common.distributed import Distributed
 from common.errors import UserError
-from common.training import check_finite, generator
+from common.training import bfloat16_products, check_finite, generator
 from dasbe.config import Settings, TrainingSettings
 from dasbe.networks import Network
 from datasets.binding import read_group, source_of, split_range
@@ -107,7 +107,7 @@ def reconstruction_loss(
 ) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy between (M, P) reconstructions and clean images, summed, and the
     (M, C) drive of the code."""
-    with torch.autocast(noisy.device.type, torch.bfloat16, enabled=bfloat16):
+    with bfloat16_products(bfloat16, noisy.device):
         logits, _, drive = network(noisy, random)
     loss = binary_cross_entropy_with_logits(logits.float(), clean, reduction="sum")
     return loss, drive.float()
@@ -227,7 +227,7 @@ class Contrast:
         self, network: Network, noisy: Tensor, clean: Tensor, code_random: torch.Generator
     ) -> Tensor:
         """The loss of (3, M, P) images, M of each kind."""
-        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+        with bfloat16_products(self.settings.bfloat16, noisy.device):
             logits, code, _ = network(noisy.flatten(0, 1), code_random)
         cross_entropy = binary_cross_entropy_with_logits(logits.float(), clean.flatten(0, 1))
         unit = normalize(code.float(), dim=1)

@@ -13,7 +13,7 @@ import copy
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +22,17 @@ import torch
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
+from common.animation import figure_frames, save_animation
 from common.clustering import adjusted_mutual_info_batch
 from common.drawing import (
     CYCLE,
     DOUBLE_COLUMN,
+    draw_image,
     group_colors,
     line_with_band,
     match_groups,
     panel_label,
+    phase_coloring,
     side_by_side,
     use_style,
 )
@@ -50,6 +53,7 @@ NAME = "Figure 5"
 CURVES = ("ami", "synchrony", "rate")
 CHUNK = 10
 """Sequences that are simulated together: all spikes of all frames are kept."""
+FPS, ANIMATION_DPI = 4, 120
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ def compute(plan: Plan, settings: Figure5Settings) -> tuple[Record, dict[str, np
     Returns:
         the record; ``ami``, ``synchrony``, ``rate`` (n, N), and the same of W = 0 with the ending
         ``_without``; of the shown sequence ``frames``, ``true``, ``groups`` (N, H, W) and
-        ``spikes`` (N, T, H, W).
+        ``spikes`` (N, T, H, W); the ``refractory`` period.
     """
     trained = load_network(settings.network, plan.device)
     last = max(plan.sequence + 1, plan.sequences)
@@ -192,6 +196,7 @@ def compute(plan: Plan, settings: Figure5Settings) -> tuple[Record, dict[str, np
         "true": true[0].numpy().astype(np.uint8),
         "groups": film.groups[0].astype(np.uint8),
         "spikes": film.spikes[0],
+        "refractory": np.array(dynamics.refractory),
     }
     record = new_record(
         NAME,
@@ -325,6 +330,32 @@ def _draw_curves(figure: SubFigure, record: Record, arrays: dict[str, np.ndarray
     panel_label(ami, "c")
 
 
+def film_frames(arrays: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
+    """The shown film as an animation, a picture (H, W, 3) uint8 for every frame: input, spikes
+    coloured by their phase, groups."""
+    groups, inputs = painted_frames(arrays)
+    phases = [phase_coloring(one, int(arrays["refractory"])) for one in arrays["spikes"]]
+    columns = {"input": inputs, "spikes (colour: phase)": phases, "groups": groups}
+    with use_style():
+        figure = Figure(figsize=(DOUBLE_COLUMN * 0.8, 2.25), layout="constrained")
+        axes = figure.subplots(1, len(columns))
+        for ax, (name, images) in zip(axes, columns.items(), strict=True):
+            draw_image(ax, images[0], name)
+        title = figure.suptitle("frame 1", fontsize=9)
+
+        def update(n: int) -> None:
+            title.set_text(f"frame {n + 1}")
+            for ax, images in zip(axes, columns.values(), strict=True):
+                ax.images[0].set_data(images[n])
+
+        yield from figure_frames(figure, update, len(inputs), dpi=ANIMATION_DPI)
+
+
+def animate(arrays: dict[str, np.ndarray], path: Path) -> Path:
+    """Write the shown film as a GIF and return its path."""
+    return save_animation(path, film_frames(arrays), FPS)
+
+
 # ---- command line ---------------------------------------------------------------------------
 
 
@@ -366,6 +397,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = plan_from(_parser(settings).parse_args(argv), settings)
     record, arrays = compute(plan, settings)
     report_results(plan.out, record, arrays, draw(record, arrays))
+    print(f"animation: {animate(arrays, plan.out / 'film.gif')}")
 
 
 if __name__ == "__main__":

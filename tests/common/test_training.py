@@ -12,6 +12,7 @@ from common.errors import UserError
 from common.training import (
     EarlyStopping,
     MetricLog,
+    bfloat16_products,
     check_finite,
     choose_device,
     generator,
@@ -126,3 +127,13 @@ def test_metric_log_ends_a_line_that_lacks_only_its_end(tmp_path: Path) -> None:
 def test_metric_log_resumes_without_its_file(tmp_path: Path) -> None:
     MetricLog(tmp_path / "m.jsonl", resume_after=5).write(6, loss=0.0)
     assert epochs(tmp_path / "m.jsonl") == [6]
+
+
+def test_bfloat16_products_where_the_hardware_has_them(monkeypatch):
+    a, cpu = torch.ones(2, 2), torch.device("cpu")
+    for there in (True, False):
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda there=there: there)
+        with bfloat16_products(True, cpu):
+            assert (a @ a).dtype == (torch.bfloat16 if there else torch.float32)
+        with bfloat16_products(False, cpu):
+            assert (a @ a).dtype == torch.float32

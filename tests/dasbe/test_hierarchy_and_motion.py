@@ -7,6 +7,7 @@ import pytest
 import torch
 from dasbe_examples import lively_network, random_images
 from direct import DirectContrastive, PackageDraws, direct_ami, direct_dynamics
+from PIL import Image
 
 from common.results import load_results, save_results
 from common.settings import load_settings
@@ -168,6 +169,8 @@ def test_figure5_computes_draws_and_is_read_again(untrained_networks, tmp_path, 
 
     save_results(plan.out, record, arrays, figure5.draw(record, arrays))
     np.testing.assert_array_equal(load_results(plan.out)[1]["groups"], arrays["groups"])
+    with Image.open(figure5.animate(arrays, plan.out / "film.gif")) as film:
+        assert film.n_frames == 32
     assert figure5.main(["--sequences", "1"]) == 1
     assert "at least 2" in capsys.readouterr().err
     assert figure4.main(["--image", "-3"]) == 1
