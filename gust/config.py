@@ -1,0 +1,122 @@
+"""The settings of GUST: what stands in ``gust/settings/gust.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.settings import load_settings
+from gust.losses import LOSSES
+
+FILE = Path(__file__).parent / "settings" / "gust.yaml"
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The autoencoder."""
+
+    encoder_widths: tuple[int, ...] = field(
+        metadata={"help": "units of the encoder's layers; the last is the code", "minimum": 1}
+    )
+    decoder_widths: tuple[int, ...] = field(
+        metadata={"help": "units of the decoder's layers from the code on", "minimum": 1}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.encoder_widths or self.encoder_widths[-1:] != self.decoder_widths[:1]:
+            raise ValueError(
+                "encoder_widths must end with the number of code units that decoder_widths "
+                "starts with"
+            )
+
+
+@dataclass(frozen=True)
+class DynamicsSettings:
+    """The loop of spiking pixels and autoencoder."""
+
+    window: int = field(metadata={"help": "phases T of an iteration", "minimum": 1})
+    refractory: int = field(
+        metadata={"help": "two spikes of a pixel are at least so many steps apart", "minimum": 1}
+    )
+    thinning: float = field(
+        metadata={
+            "help": "the encoder misses a spike of the step before with this probability",
+            "minimum": 0,
+            "maximum": 1,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """End-to-end training on images of several objects."""
+
+    loss: str = field(metadata={"help": "what is minimised", "choices": tuple(LOSSES)})
+    images: int = field(metadata={"help": "images of train_multi to use", "minimum": 2})
+    noise: float = field(
+        metadata={
+            "help": "pixels of the input are zeroed with this probability",
+            "minimum": 0,
+            "maximum": 1,
+        }
+    )
+    iterations: int = field(
+        metadata={"help": "iterations of T steps that are unrolled", "minimum": 1}
+    )
+    batch_size: int = field(metadata={"help": "images of an optimiser step", "minimum": 1})
+    learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
+    milestones: dict[int, float] = field(
+        metadata={"help": "epoch=factor pairs by which the learning rate is multiplied"}
+    )
+    epochs: int = field(metadata={"help": "epochs at most", "minimum": 1})
+    patience: int = field(
+        metadata={"help": "stop after so many epochs without a better validation", "minimum": 1}
+    )
+    score_every: int = field(
+        metadata={"help": "epochs from one scoring of validation images to the next", "minimum": 1}
+    )
+    score_images: int = field(
+        metadata={"help": "validation images that are scored during training", "minimum": 1}
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Binding of clean images and its scores."""
+
+    settle: int = field(metadata={"help": "iterations of T steps on an image", "minimum": 1})
+    cluster_cost: float = field(
+        metadata={"help": "Victor-Purpura cost q of the clustering, per step", "minimum": 0}
+    )
+    synchrony_cost: float = field(
+        metadata={"help": "Victor-Purpura cost q of the SynScore, per step", "minimum": 0}
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything about one network."""
+
+    train_objects: int = field(
+        metadata={"help": "objects A of a training image", "choices": (2, 3, 4)}
+    )
+    height: int = field(metadata={"help": "image rows", "minimum": 1})
+    width: int = field(metadata={"help": "image columns", "minimum": 1})
+    network: NetworkSettings
+    dynamics: DynamicsSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set that is trained on."""
+        return f"shapes_multiobj_{self.train_objects}_3"
+
+
+def gust_settings(overrides: dict[str, Any] | None = None) -> Settings:
+    """The paper's settings, with nested overrides laid over the file.
+
+    Raises :class:`UserError` as ``common.settings.load_settings``.
+    """
+    return load_settings(Settings, FILE, overrides)

@@ -1,0 +1,346 @@
+"""Train a network to reconstruct images of several superposed objects, without labels.
+
+    python -m gust.train --train_objects 3
+
+The settings stand in ``gust/settings/gust.yaml``; every one is a flag. The network with the lowest
+validation loss is kept, as ``checkpoints/gust/shapes_<objects>.safetensors``. An epoch's random
+numbers depend on (seed, epoch, image) only, and the state after every epoch is on disk, so a killed
+training goes on exactly where it was; so does one with several processes
+(``torchrun --nproc_per_node 2 -m gust.train ...``).
+
+The log, one line an epoch, is ``checkpoints/partial/gust_shapes_<objects>.jsonl`` while training
+runs, and in the checkpoint afterwards: loss of the training images and of the validation images
+(summed over them; averaged for those losses that are means), both with noisy input, and the mean
+AMI and SynScore of some clean validation images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.checkpoints import load_training_state, save_checkpoint, save_training_state
+from common.distributed import Distributed, distributed
+from common.distributed import add_arguments as add_distributed_arguments
+from common.errors import UserError, command_line
+from common.paths import CHECKPOINTS
+from common.records import this_command
+from common.settings import add_arguments, differences, overrides_from_args, to_dict
+from common.training import (
+    EarlyStopping,
+    MetricLog,
+    check_finite,
+    generator,
+    piecewise_learning_rate,
+    progress,
+)
+from datasets.binding import Images, read_group, split_range
+from datasets.generate import ensure
+from gust import losses
+from gust.config import Settings, gust_settings
+from gust.dynamics import Noise, drop_pixels, unroll
+from gust.kernels import BACKENDS, choose_backend
+from gust.network import Autoencoder
+from gust.scoring import EVALUATION_ROUND, bind_and_score
+from gust.trained import MODEL, build_network, load_network
+
+VALIDATION_ROUND = EVALUATION_ROUND + 1
+FIRST_EPOCH_ROUND = VALIDATION_ROUND + 1
+"""Rounds of the random numbers; the same in every epoch for the validation."""
+
+CHUNK = {"cpu": 256, "cuda": 4096}
+"""Images that go through the network together: gradients of a batch are added up in parts that fit
+the caches."""
+
+
+class Data:
+    """The images of a training: (N, P) uint8 for the losses, the first ones of the validation with
+    their groups for the scores."""
+
+    def __init__(self, settings: Settings) -> None:
+        count = settings.training.images
+        ensure(settings.dataset, {"train_multi": count}, groups=["train_multi"])
+        whole = read_group(settings.dataset, "train_multi", count=count)
+        self.images = whole.images.flatten(1).byte()
+        self.train, self.validation = (
+            np.asarray(split_range(count, split)) for split in ("train", "validation")
+        )
+        self.scored = self.validation[: settings.training.score_images]
+        self.to_score = Images(*(part[self.scored] for part in whole))
+        self.about = {
+            "dataset": settings.dataset,
+            "group": "train_multi",
+            "images": count,
+            "sha256": hashlib.sha256(self.images.numpy()).hexdigest(),
+        }
+
+
+def loss_of(
+    network: Autoencoder, clean: Tensor, settings: Settings, noise: Noise, backend: str
+) -> Tensor:
+    """The loss summed over (B, P) clean images whose noisy versions are the input."""
+    training = settings.training
+    loss = losses.LOSSES[training.loss]
+    noisy = drop_pixels(clean, training.noise, noise)
+    feedback, spikes = unroll(
+        noisy,
+        network,
+        settings.dynamics,
+        training.iterations,
+        noise,
+        loss.uses_spikes,
+        backend,
+    )
+    return loss.of_images(feedback, spikes, clean).sum()
+
+
+class Trainer:
+    """What an epoch does, in one process or several.
+
+    Args:
+        settings: of the network and its training.
+        data: its images.
+        seed: of order and noise.
+        group: the processes that train together; each takes its part of every batch.
+        backend: of the scan.
+    """
+
+    def __init__(
+        self, settings: Settings, data: Data, seed: int, group: Distributed, backend: str
+    ) -> None:
+        self.settings, self.data, self.seed = settings, data, seed
+        self.group, self.backend = group, backend
+        self.averaged = losses.LOSSES[settings.training.loss].averaged
+
+    def train_epoch(
+        self, network: Autoencoder, optimizer: torch.optim.Optimizer, epoch: int
+    ) -> float:
+        """Epoch number ``epoch`` (from 0); returns the training loss."""
+        order = torch.randperm(len(self.data.train), generator=generator(self.seed, "epoch", epoch))
+        total = 0.0
+        for batch in order.split(self.settings.training.batch_size):
+            scale = 1 / len(batch) if self.averaged else 1.0
+            optimizer.zero_grad()
+            total += self._sum(network, self.data.train[batch], FIRST_EPOCH_ROUND + epoch, scale)
+            self.group.sum_gradients(network)
+            optimizer.step()
+        check_finite(total, "the training loss")
+        return total / len(order) if self.averaged else total
+
+    @torch.no_grad()
+    def validate(self, network: Autoencoder) -> float:
+        """The loss of the validation images, with the same noise every time."""
+        total = self._sum(network, self.data.validation, VALIDATION_ROUND)
+        return total / len(self.data.validation) if self.averaged else total
+
+    def _sum(
+        self, network: Autoencoder, images: np.ndarray, round_: int, scale: float = 1.0
+    ) -> float:
+        """The summed loss of the images with these indices, over all processes.
+
+        Where gradients are on, those of ``scale`` times this process's part are added up.
+        """
+        total = torch.zeros((), dtype=torch.float64, device=self.group.device)
+        part = images[self.group.local_slice(len(images))]
+        size = CHUNK[self.group.device.type]
+        for begin in range(0, len(part), size):
+            indices = part[begin : begin + size]
+            clean = self.data.images[indices].to(self.group.device).float()
+            noise = Noise(self.seed, round_, indices)
+            loss = loss_of(network, clean, self.settings, noise, self.backend)
+            if torch.is_grad_enabled():
+                (scale * loss).backward()
+            total += loss.detach()
+        return self.group.all_reduce_sum(total).item()
+
+    def score(self, network: Autoencoder) -> dict[str, float]:
+        """Mean AMI and SynScore of clean validation images."""
+        images, groups = self.data.to_score
+        part = self.group.local_slice(len(images))
+        total = torch.zeros(2, dtype=torch.float64, device=self.group.device)
+        if part.stop > part.start:
+            found = bind_and_score(
+                images[part].to(self.group.device),
+                groups[part],
+                network,
+                self.settings,
+                self.seed,
+                self.data.scored[part],
+                self.settings.train_objects + 1,
+                self.backend,
+            )
+            total += torch.tensor([values.sum() for values in found], device=total.device)
+        ami, synchrony = (self.group.all_reduce_sum(total) / len(images)).tolist()
+        return {"ami": ami, "synscore": synchrony}
+
+
+def train(trainer: Trainer, files: Files) -> dict[str, Any]:
+    """Train to the end and return the state, whose ``best`` holds the chosen network.
+
+    Args:
+        trainer: what an epoch does.
+        files: where the state and the log lie; a state found there is resumed.
+    """
+    settings, group, seed = trainer.settings, trainer.group, trainer.seed
+    training = settings.training
+    network = build_network(settings, generator(seed, "start")).to(group.device)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    stopping = EarlyStopping(training.patience)
+    run = {**to_dict(settings), "seed": seed, "data": trainer.data.about}
+    state = {"epoch": 0, "seconds": 0.0, "best": {}}
+    if files.state.exists():
+        state = load_training_state(files.state)
+        check_same_run(state["run"], run, files.state)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        stopping.load_state_dict(state["stopping"])
+    log = MetricLog(files.log, state["epoch"]) if group.is_main else None
+    bar = progress(
+        total=training.epochs,
+        initial=state["epoch"],
+        desc=f"training on {settings.train_objects} objects",
+        unit="epoch",
+    )
+    while state["epoch"] < training.epochs and not stopping.should_stop:
+        began = time.perf_counter()
+        rate = piecewise_learning_rate(training.learning_rate, training.milestones, state["epoch"])
+        optimizer.param_groups[0]["lr"] = rate
+        loss = trainer.train_epoch(network, optimizer, state["epoch"])
+        validation = trainer.validate(network)
+        state["epoch"] += 1
+        if stopping.update(validation):
+            state["best"] = {
+                "epoch": state["epoch"],
+                "validation_loss": validation,
+                "tensors": {k: v.cpu().clone() for k, v in network.state_dict().items()},
+            }
+        scores = trainer.score(network) if state["epoch"] % training.score_every == 0 else {}
+        state["seconds"] += time.perf_counter() - began
+        if group.is_main:
+            line = {"loss": loss, "validation_loss": validation, **scores}
+            log.write(state["epoch"], **line, learning_rate=rate)
+            save_training_state(
+                files.state,
+                {
+                    **state,
+                    "run": run,
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "stopping": stopping.state_dict(),
+                },
+            )
+        bar.update()
+        bar.set_postfix(
+            loss=f"{loss:.4g}",
+            best=f"{stopping.best:.4g}",
+            **{name: f"{value:.2f}" for name, value in scores.items()},
+        )
+    bar.close()
+    return state
+
+
+class Files:
+    """Where one training writes: the checkpoint, the state to resume from, the log."""
+
+    def __init__(self, checkpoint: Path, partial: Path) -> None:
+        self.checkpoint = checkpoint
+        self.state = partial / f"{MODEL}_{checkpoint.stem}.pt"
+        self.log = partial / f"{MODEL}_{checkpoint.stem}.jsonl"
+
+
+def check_same_run(there: dict[str, Any], here: dict[str, Any], path: Path) -> None:
+    """Raise :class:`UserError` when the file at ``path`` is of a training that differs."""
+    different = differences(there, here)
+    if different:
+        raise UserError(
+            f"{path} is of a training with other settings or data ({'; '.join(different)}); "
+            "give the same flags, another --out, or --overwrite to train from the start"
+        )
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gust.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and noise")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        help=f"of the spiking pixels: {', '.join(BACKENDS)} or auto (default: auto)",
+    )
+    parser.add_argument("--out", type=Path, help="checkpoint to write (default: the shipped one)")
+    parser.add_argument(
+        "--partial",
+        type=Path,
+        default=CHECKPOINTS / "partial",
+        help="folder for the state of an unfinished training (default: checkpoints/partial)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="train from the start, whatever checkpoint or unfinished training is there",
+    )
+    add_arguments(parser, Settings)
+    add_distributed_arguments(parser)
+    args = parser.parse_args(argv)
+    settings = gust_settings(overrides_from_args(Settings, args))
+    default = CHECKPOINTS / MODEL / f"shapes_{settings.train_objects}.safetensors"
+    files = Files(args.out or default, args.partial)
+    if args.overwrite:
+        files.state.unlink(missing_ok=True)
+    elif files.checkpoint.exists():
+        trained = load_network(files.checkpoint)
+        there = {**to_dict(trained.settings), "seed": trained.checkpoint.metadata["seed"]}
+        check_same_run(there, {**to_dict(settings), "seed": args.seed}, files.checkpoint)
+        print(f"{files.checkpoint} is there already; --overwrite trains it again")
+        return
+    with distributed(args, args.device) as group:
+        backend = choose_backend(args.backend, group.device)
+        trainer = Trainer(settings, Data(settings), args.seed, group, backend)
+        state = train(trainer, files)
+        if group.is_main:
+            finish(settings, state, trainer.data.about, args.seed, files)
+
+
+def finish(
+    settings: Settings, state: dict[str, Any], data: dict[str, Any], seed: int, files: Files
+) -> None:
+    """Write the chosen network as a checkpoint and remove the state."""
+    best = state["best"]
+    metadata = {
+        "model": MODEL,
+        "settings": to_dict(settings),
+        "seed": seed,
+        "data": data,
+        "epochs": state["epoch"],
+        "seconds": round(state["seconds"], 1),
+        "command": this_command(),
+        **{key: value for key, value in best.items() if key != "tensors"},
+        "curve": [json.loads(line) for line in files.log.read_text().splitlines()],
+    }
+    save_checkpoint(files.checkpoint, best["tensors"], metadata)
+    files.state.unlink(missing_ok=True)
+    files.log.unlink()
+    print(
+        f"{files.checkpoint}: validation loss {best['validation_loss']:.4f}, "
+        f"epoch {best['epoch']} of {state['epoch']}, {state['seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
