@@ -369,8 +369,8 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
     figure_settings = record.settings["figure"]
     shape = figure_settings["code_height"], figure_settings["code_width"]
     with use_style():
-        figure = Figure(figsize=(DOUBLE_COLUMN, 7.6), layout="constrained")
-        rows = figure.subfigures(4, 1, height_ratios=[1.55, 1.45, 3.0, 1.6], hspace=0.03)
+        figure = Figure(figsize=(DOUBLE_COLUMN, 6.6), layout="constrained")
+        rows = figure.subfigures(4, 1, height_ratios=[1.3, 1.3, 2.9, 1.55], hspace=0.03)
         _draw_kinds(rows[0], arrays["kind"], shape)
         _draw_places(rows[1], arrays, shape)
         seed = record.seeds[int(arrays["shown"])]
