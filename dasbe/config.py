@@ -104,6 +104,15 @@ class TrainingSettings:
         default=0.0,
         metadata={"help": "weight of the contractive penalty on the first layer", "minimum": 0},
     )
+    interference: float = field(
+        default=0.0,
+        metadata={
+            "help": "pixels of another image of the batch are set with a probability drawn per "
+            "image up to this (reconstruction)",
+            "minimum": 0,
+            "maximum": 1,
+        },
+    )
     salt: float = field(
         default=0.0,
         metadata={"help": "pixels are set with this probability", "minimum": 0, "maximum": 1},

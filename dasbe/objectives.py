@@ -85,6 +85,18 @@ def drop_pixels(images: Tensor, noise: tuple[float, float], random: torch.Genera
     return images * (torch.rand(images.shape, generator=random) >= p)
 
 
+def add_interference(noisy: Tensor, clean: Tensor, most: float, random: torch.Generator) -> Tensor:
+    """Set a few pixels of another object: each of (M, P) noisy images gets those of the clean image
+    before it, each with a probability p ~ U(0, most) of its own.
+
+    That is what the network sees in the loop while objects do not yet fire apart.
+    """
+    if not most:
+        return noisy
+    p = most * torch.rand((len(clean), 1), generator=random)
+    return noisy.maximum(clean.roll(1, 0) * (torch.rand(clean.shape, generator=random) < p))
+
+
 def blank_images(images: Tensor, share: float) -> Tensor:
     """Replace the first ``share`` of (M, P) images by empty ones."""
     blank = images.clone()
@@ -166,6 +178,7 @@ class Reconstruction:
         for batch in epoch_batches(len(self.images), settings, random.data):
             clean = blank_images(self.images[batch].float(), settings.blank)
             noisy = drop_pixels(clean, settings.noise, random.data)
+            noisy = add_interference(noisy, clean, settings.interference, random.data)
             part = group.local_slice(len(batch))
             clean, noisy = clean[part].to(group.device), noisy[part].to(group.device)
             optimizer.zero_grad()

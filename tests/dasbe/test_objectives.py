@@ -16,6 +16,7 @@ from dasbe.objectives import (
     NextFrame,
     Randomness,
     Reconstruction,
+    add_interference,
     at_epoch,
     blank_images,
     drop_pixels,
@@ -45,6 +46,22 @@ def test_dropped_pixels_share_one_probability_per_batch() -> None:
     assert all(0.19 < share < 0.41 for share in shares)
     assert max(shares) - min(shares) > 0.1
     assert drop_pixels(torch.zeros(3, 9), (0.0, 0.0), random).sum() == 0
+
+
+def test_interference_shows_a_few_pixels_of_another_image() -> None:
+    random = torch.Generator().manual_seed(0)
+    clean = torch.zeros(300, 60)
+    clean[::2, :20] = clean[1::2, 20:40] = 1  # the image before an even one is odd
+    noisy = clean * (torch.rand(clean.shape) < 0.3)
+    disturbed = add_interference(noisy, clean, 0.5, random)
+    assert (disturbed >= noisy).all()
+    added = disturbed - noisy
+    assert not added[::2, :20].any() and not added[1::2, 20:40].any()
+    assert not added[:, 40:].any()
+    shares = torch.cat([added[::2, 20:40], added[1::2, :20]]).mean(dim=1)
+    assert shares.mean().item() == pytest.approx(0.25, abs=0.03)
+    assert shares.std() > 0.12  # a probability of its own for every image
+    assert add_interference(noisy, clean, 0.0, random) is noisy
 
 
 def test_an_epoch_visits_every_image_once_or_draws_as_many_steps_as_asked() -> None:
@@ -80,7 +97,7 @@ def test_reconstruction_learns() -> None:
 
 
 def test_contrastive_loss_is_its_formula() -> None:
-    settings = settings_of("shapes_contrastive", images=40, batch_size=5, bfloat16=False)
+    settings = settings_of("shapes_contrastive", images=40, batch_size=5, contrast_weight=0.3)
     objective, network = Contrast(settings, "auto"), network_of(settings)
     clean = objective.images[:, :5].float()
     found = objective.loss(network, clean, clean, generator(9, "code"))
@@ -92,7 +109,7 @@ def test_contrastive_loss_is_its_formula() -> None:
     for i in range(15):
         for j in range(15):
             cosine = cosine_similarity(code[i], code[j], dim=0)
-            expected = expected + (cosine / 0.5 - float(i // 5 == j // 5)) ** 2
+            expected = expected + 0.3 * (cosine / 0.5 - float(i // 5 == j // 5)) ** 2
     assert math.isclose(found.item(), expected.item(), rel_tol=1e-4)
 
 
