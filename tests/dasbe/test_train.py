@@ -148,27 +148,6 @@ def without_data(objective, settings):
     return found
 
 
-def test_the_contrastive_loss_is_its_equation():
-    network = lively_network("contrastive", 30)
-    clean = random_images(12, 5, 6).flatten(1).unflatten(0, (3, 4))
-    settings = dataset_settings("shapes_contrastive", {"training": {"bfloat16": False}}).training
-    found = without_data(objectives.Contrast, settings).loss(
-        network, clean, clean, torch.Generator().manual_seed(2)
-    )
-    logits, code, _ = network(clean.flatten(0, 1), torch.Generator().manual_seed(2))
-    expected = sum(
-        binary_cross_entropy(part.sigmoid(), truth)
-        for part, truth in zip(logits.split(4), clean, strict=True)
-    )
-    for i in range(12):
-        for j in range(12):
-            length = code[i].norm() * code[j].norm()
-            assert length > 0, "the example must have spikes in every code"
-            y = float(i // 4 == j // 4)
-            expected = expected + (code[i] @ code[j] / length / 0.5 - y) ** 2
-    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
-
-
 def test_the_next_frame_is_predicted_from_two_codes():
     """The pieces of truncated back-propagation against one frame at a time."""
     network = lively_network("recurrent", 30)
