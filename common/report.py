@@ -164,7 +164,7 @@ def _html_table(rows: list[tuple[str, ...]]) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.png"))
+    return sorted(path for path in folder.iterdir() if path.suffix in (".png", ".gif"))
 
 
 def _section(results: Path, folder: Path, record: Record) -> str:

@@ -43,6 +43,15 @@ JOBS = (
     Job("dasbe", "Table 1", "dasbe.figures.table1", "dasbe_table1", {"quick": 1, "full": 90}),
     Job("dasbe", "Figure 2", "dasbe.figures.figure2", "dasbe_figure2", {"quick": 0.3, "full": 0.3}),
     Job("dasbe", "Figure 3", "dasbe.figures.figure3", "dasbe_figure3", {"quick": 0.3, "full": 1}),
+    Job("dasbe", "Figure 4", "dasbe.figures.figure4", "dasbe_figure4", {"quick": 0.4, "full": 0.5}),
+    Job("dasbe", "Figure 5", "dasbe.figures.figure5", "dasbe_figure5", {"quick": 0.5, "full": 1}),
+    Job(
+        "dasbe",
+        "animation",
+        "dasbe.figures.animation",
+        "dasbe_animation",
+        {"quick": 0.5, "full": 0.5},
+    ),
     Job("dasbe", "example", "dasbe.example", "dasbe_example", {"quick": 0.2, "full": 0.2}),
 )
 
