@@ -145,7 +145,7 @@ def compute(plan: Plan, settings: Figure2Settings) -> tuple[Record, dict[str, np
         the record, and ``image`` (H, W), ``true`` (H, W) groups, the ``shown`` (S,) iterations,
         counted from 1, and what :func:`simulate_image` gives.
     """
-    trained = load_network(settings.dataset, plan.device)
+    trained = load_network(settings.network, plan.device)
     ensure(settings.dataset, {"train_multi": plan.image + 1}, ["train_multi"], data=plan.data)
     image, true = read_group(settings.dataset, "train_multi", start=plan.image, count=1)
     began = time.perf_counter()
@@ -163,7 +163,7 @@ def compute(plan: Plan, settings: Figure2Settings) -> tuple[Record, dict[str, np
         seeds=[plan.seed],
         settings={"figure": to_dict(settings), "image": plan.image, "iterations": plan.iterations},
         data="generated",
-        checkpoints={settings.dataset: trained.checkpoint.sha256},
+        checkpoints={settings.network: trained.checkpoint.sha256},
         wall_seconds=time.perf_counter() - began,
     )
     record.measurements = [

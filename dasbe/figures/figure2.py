@@ -69,7 +69,8 @@ class Figure2Settings:
     """What stands in ``dasbe/settings/figure2.yaml``.
 
     Attributes:
-        dataset: of image and network. image: its index in train_multi.
+        network: name of the shipped network. dataset: of the image. image: its index in
+            train_multi.
         iterations: N. seeds: of the dynamics.
         read_iterations: iterations at the end from which groups, coincidence matrix and
             autocorrelation are read.
@@ -78,6 +79,7 @@ class Figure2Settings:
         frame_iterations, coloured_iterations: iterations that are shown, counted from 0.
     """
 
+    network: str
     dataset: str
     image: int
     iterations: int
@@ -91,9 +93,10 @@ class Figure2Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run: which image and seeds, where."""
+    """One run: which network, image and seeds, where."""
 
     profile: str
+    network: str
     image: int
     seeds: tuple[int, ...]
     data: str
@@ -194,7 +197,7 @@ def compute(plan: Plan, settings: Figure2Settings) -> tuple[Record, dict[str, np
         gives: ``spikes``, ``groups`` and ``matrix`` of ``shown_seed``, the one with the median
         AMI; the rest of all seeds, first axis; ``refractory`` and the iterations to be shown.
     """
-    trained = load_network(settings.dataset, plan.device)
+    trained = load_network(plan.network, plan.device)
     ensure(settings.dataset, {"train_multi": plan.image + 1}, ["train_multi"], data=plan.data)
     image, true = read_group(settings.dataset, "train_multi", start=plan.image, count=1)
     began = time.perf_counter()
@@ -219,9 +222,9 @@ def compute(plan: Plan, settings: Figure2Settings) -> tuple[Record, dict[str, np
         plan.profile,
         device=plan.device,
         seeds=list(plan.seeds),
-        settings={"figure": to_dict(settings), "image": plan.image},
+        settings={"figure": to_dict(settings), "network": plan.network, "image": plan.image},
         data="generated",
-        checkpoints={settings.dataset: sha256},
+        checkpoints={plan.network: sha256},
         wall_seconds=time.perf_counter() - began,
     )
     record.measurements = measurements(arrays, plan, settings, sha256[:12])
@@ -453,6 +456,12 @@ def _parser(settings: Figure2Settings) -> argparse.ArgumentParser:
         default=settings.image,
         help=f"index in train_multi of {settings.dataset} (default: the paper's, %(default)s)",
     )
+    parser.add_argument(
+        "--network",
+        default=settings.network,
+        help="name of a shipped network, or a checkpoint (default: %(default)s; shapes is that of "
+        "Table 1)",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of these")
     return parser
 
@@ -462,7 +471,8 @@ def plan_from(args: argparse.Namespace, settings: Figure2Settings) -> Plan:
     if args.image < 0:
         raise UserError(f"--image is {args.image}; the index of an image must be 0 or more")
     seeds = tuple(args.seeds or settings.seeds)
-    return Plan(args.profile, args.image, seeds, args.data, choose_device(args.device), args.out)
+    device = choose_device(args.device)
+    return Plan(args.profile, args.network, args.image, seeds, args.data, device, args.out)
 
 
 @command_line

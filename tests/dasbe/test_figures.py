@@ -114,7 +114,7 @@ def test_figure2_computes_draws_and_is_read_again(networks, tmp_path):
         frame_iterations=(0, 3),
         coloured_iterations=(0, 3),
     )
-    plan = figure2.Plan("quick", 5, (1, 2), "auto", CPU, tmp_path / "out")
+    plan = figure2.Plan("quick", "shapes", 5, (1, 2), "auto", CPU, tmp_path / "out")
     record, arrays = figure2.compute(plan, settings)
     assert arrays["spikes"].shape == (4, 32, 28, 28)
     assert not arrays["spikes"][:, :, arrays["image"] == 0].any()
