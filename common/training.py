@@ -111,15 +111,17 @@ def progress(
     desc: str = "",
     unit: str = "it",
     initial: int = 0,
+    shown: bool = True,
 ) -> tqdm:
-    """A progress bar with the time left, on stderr; silent when that is not a terminal."""
+    """A progress bar with the time left, on stderr; silent when that is not a terminal, and unless
+    ``shown`` (of several processes one shows it)."""
     return tqdm(
         iterable,
         total=total,
         desc=desc,
         unit=unit,
         initial=initial,
-        disable=None,  # tqdm's word for "only on a terminal"
+        disable=None if shown else True,  # None: only on a terminal
         dynamic_ncols=True,
     )
 

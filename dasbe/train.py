@@ -75,6 +75,7 @@ def train(
         initial=state["epoch"],
         desc=f"training {settings.dataset}",
         unit="epoch",
+        shown=group.is_main,
     )
     while state["epoch"] < settings.training.epochs and not stopping.should_stop:
         began = time.perf_counter()

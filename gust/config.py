@@ -53,7 +53,7 @@ class TrainingSettings:
     """End-to-end training on images of several objects."""
 
     loss: str = field(metadata={"help": "what is minimised", "choices": tuple(LOSSES)})
-    images: int = field(metadata={"help": "images of train_multi to use", "minimum": 2})
+    images: int = field(metadata={"help": "images of train_multi to use", "minimum": 10})
     noise: float = field(
         metadata={
             "help": "pixels of the input are zeroed with this probability",

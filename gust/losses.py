@@ -115,8 +115,3 @@ LOSSES: dict[str, Loss] = {
     "nem_loss": Loss(nem_loss, averaged=True, uses_spikes=True),
 }
 """The losses by the names of ``--loss``."""
-
-
-def total(loss: Loss, g: Tensor, spikes: Tensor | None, x: Tensor) -> Tensor:
-    """The sum of the images' losses, to be divided by the batch's size where it is averaged."""
-    return loss.of_images(g, spikes, x).sum()

@@ -210,6 +210,7 @@ def train(trainer: Trainer, files: Files) -> dict[str, Any]:
         initial=state["epoch"],
         desc=f"training on {settings.train_objects} objects",
         unit="epoch",
+        shown=group.is_main,
     )
     while state["epoch"] < training.epochs and not stopping.should_stop:
         began = time.perf_counter()

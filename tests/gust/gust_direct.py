@@ -18,6 +18,11 @@ class PackageDraws:
     def __init__(self, noise, n_pixels):
         self.noise, self.pixels = noise, torch.arange(n_pixels)[None]
 
+    def drops(self):
+        """Uniform numbers that decide which pixels of the input are dropped."""
+        words = counter_noise.bits(self.noise.keys(dynamics.DROPS), self.pixels)
+        return counter_noise.uniform_of(words)
+
     def code(self, window, n_code):
         keys = self.noise.keys(dynamics.START)
         numbers = torch.arange(window * n_code).view(1, window, n_code)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from direct import PackageDraws, direct_loss, direct_run
+from gust_direct import PackageDraws, direct_loss, direct_run
 from gust_examples import SIZES, WIDTHS, lively_network, random_images
 
 from common.errors import UserError
@@ -67,7 +67,7 @@ def test_gradients_are_those_of_the_equations(backend, settings, widths):
     for (name, _), one, other in zip(network.named_parameters(), found, expected, strict=True):
         assert other.abs().max() > 0, name
         error = (one - other).abs().max() / other.abs().max()
-        assert error < 1e-5, (name, error)
+        assert error < 1e-12, (name, error)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,0 +1,144 @@
+"""One training step of GUST: compiled and restructured, against one time step at a time.
+
+python -m benchmarks.gust [--images 256] [--repeats 3] [--threads 2]
+
+Both sides take the same images and the paper's fresh network, drop pixels of the input, unroll the
+iterations, compute the loss, propagate it back through all steps and take a step of Adam. The
+direct side (``tests/gust/gust_direct.py``) is plain PyTorch: a loop over time steps, each operation
+on its own, autograd. Before the clock starts, both compute the loss of a few images with the same
+random numbers, which must agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from benchmarks.timing import time_pair
+from common.errors import UserError, command_line
+from common.paths import ROOT
+from common.training import generator
+from datasets.binding import read_group
+from datasets.generate import ensure
+from gust.config import Settings, gust_settings
+from gust.dynamics import Noise, drop_pixels
+from gust.network import Autoencoder
+from gust.train import loss_of
+from gust.trained import build_network
+
+SEED = 0
+COMPARED = 32
+"""Images whose loss both sides compute with the same random numbers."""
+
+
+def our_loss(clean: Tensor, network: Autoencoder, settings: Settings) -> Tensor:
+    """The summed loss of (B, P) images, as in training."""
+    return loss_of(network, clean, settings, batch_noise(clean), backend="cpu")
+
+
+def batch_noise(clean: Tensor) -> Noise:
+    """The names of a batch's random numbers."""
+    return Noise(SEED, 1, np.arange(len(clean)))
+
+
+class Direct:
+    """The direct implementation for one network and its settings."""
+
+    def __init__(self, network: Autoencoder, settings: Settings) -> None:
+        self.parts = runpy.run_path(str(ROOT / "tests" / "gust" / "gust_direct.py"))
+        self.network, self.settings = network, settings
+        self.generator = generator(SEED, "direct")
+
+    def loss(self, clean: Tensor) -> Tensor:
+        """The summed loss of (B, P) images with PyTorch's random numbers."""
+        kept = torch.rand(clean.shape, generator=self.generator) >= self.settings.training.noise
+        return self._of(clean * kept, clean, self.parts["FreshDraws"](self.generator, *clean.shape))
+
+    def loss_with_our_numbers(self, clean: Tensor) -> Tensor:
+        """The same with the random numbers of :func:`our_loss`."""
+        noise = batch_noise(clean)
+        noisy = drop_pixels(clean, self.settings.training.noise, noise)
+        return self._of(noisy, clean, self.parts["PackageDraws"](noise, clean.shape[1]))
+
+    def _of(self, noisy: Tensor, clean: Tensor, draws: Any) -> Tensor:
+        d = self.settings.dynamics
+        sizes = (d.window, d.refractory, d.thinning, self.settings.training.iterations)
+        return self.parts["direct_loss"](noisy, clean, self.network, *sizes, draws)
+
+
+def training_step(
+    network: Autoencoder, rate: float, loss: Callable[[], Tensor]
+) -> Callable[[], None]:
+    """A function that takes one step of Adam on a loss."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    return step
+
+
+@torch.no_grad()
+def check_same_loss(clean: Tensor, network: Autoencoder, direct: Direct) -> str:
+    """The loss of both sides in words; raises :class:`UserError` where they differ."""
+    ours = our_loss(clean, network, direct.settings).item()
+    theirs = direct.loss_with_our_numbers(clean).item()
+    if abs(ours - theirs) > 1e-4 * theirs:
+        raise UserError(f"the compiled loss {ours} differs from the direct one {theirs}")
+    return f"loss of {len(clean)} images with the same random numbers: {ours:.6f} {theirs:.6f}"
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=256, help="of the batch (default 256)")
+    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="for both sides (default: all cores)"
+    )
+    options = parser.parse_args(argv)
+    for name in ("images", "repeats", "threads"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} is {getattr(options, name)}; give 1 or more")
+    if options.threads > numba.config.NUMBA_NUM_THREADS:
+        raise UserError(
+            f"--threads is {options.threads}; there are {numba.config.NUMBA_NUM_THREADS}"
+        )
+    torch.set_num_threads(options.threads)
+    numba.set_num_threads(options.threads)
+    settings = gust_settings()
+    ensure(settings.dataset, {"train_multi": options.images}, groups=["train_multi"])
+    clean = read_group(settings.dataset, "train_multi", count=options.images).images.flatten(1)
+    ours, theirs = (build_network(settings, generator(SEED, "start")) for _ in range(2))
+    direct = Direct(theirs, settings)
+    print(f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
+    with threadpool_limits(options.threads):
+        print(check_same_loss(clean[:COMPARED], ours, direct), flush=True)
+        rate = settings.training.learning_rate
+        fast, slow, ratio = time_pair(
+            training_step(ours, rate, lambda: our_loss(clean, ours, settings)),
+            training_step(theirs, rate, lambda: direct.loss(clean)),
+            options.repeats,
+        )
+    print(
+        f"a training step of {len(clean)} images, {settings.training.iterations} iterations of "
+        f"{settings.dynamics.window} steps: {fast:.3f} s, direct {slow:.2f} s, "
+        f"{ratio:.1f} times faster"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
