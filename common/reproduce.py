@@ -53,6 +53,23 @@ JOBS = (
         {"quick": 0.5, "full": 0.5},
     ),
     Job("dasbe", "example", "dasbe.example", "dasbe_example", {"quick": 0.2, "full": 0.2}),
+    Job("gust", "binding", "gust.figures.binding", "gust_binding", {"quick": 0.2, "full": 0.2}),
+    Job("gust", "scores", "gust.figures.scores", "gust_scores", {"quick": 0.2, "full": 0.2}),
+    Job("gust", "training", "gust.figures.training", "gust_training", {"quick": 0.2, "full": 0.2}),
+    Job(
+        "gust",
+        "generalisation",
+        "gust.evaluation",
+        "gust_generalisation",
+        {"quick": 0.3, "full": 1.3},
+    ),
+    Job(
+        "gust",
+        "animation",
+        "gust.figures.animation",
+        "gust_animation",
+        {"quick": 0.6, "full": 0.6},
+    ),
 )
 
 

@@ -6,8 +6,10 @@ import argparse
 import contextlib
 import io
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import numpy as np
@@ -68,7 +70,16 @@ def load_arrays(path: PathLike) -> dict[str, np.ndarray]:
             return dict(file)
     except FileNotFoundError:
         raise UserError(f"there are no arrays {path}; run the figure's command first") from None
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        BadZipFile,
+        TokenError,
+        zlib.error,
+    ):
         raise UserError(f"{path} is damaged; run the figure's command again") from None
 
 

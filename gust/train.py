@@ -75,7 +75,8 @@ class Data:
         self.train, self.validation = (
             np.asarray(split_range(count, split)) for split in ("train", "validation")
         )
-        self.scored = self.validation[: settings.training.score_images]
+        with_objects = (whole.groups[self.validation] > 0).flatten(1).any(dim=1).numpy()
+        self.scored = self.validation[with_objects][: settings.training.score_images]
         self.to_score = Images(*(part[self.scored] for part in whole))
         self.about = {
             "dataset": settings.dataset,

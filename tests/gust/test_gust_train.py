@@ -170,6 +170,15 @@ def test_scores_in_training_are_those_of_clean_validation_images():
     assert found["synscore"] == pytest.approx(expected.synchrony.mean())
 
 
+def test_images_without_a_pixel_of_any_object_alone_are_not_scored(monkeypatch):
+    whole = read_group("shapes_multiobj_2_3", "train_multi", count=IMAGES)
+    whole.groups[54] = 0  # the first of the validation
+    monkeypatch.setattr(train, "read_group", lambda *_, **__: whole)
+    data = train.Data(tiny_settings(score_images=4))
+    assert data.scored.tolist() == [55, 56, 57, 58]
+    assert torch.equal(data.to_score.images, whole.images[55:59])
+
+
 def test_rounds_and_epochs_have_numbers_of_their_own():
     """Evaluation, validation and every epoch differ in noise; order differs between epochs."""
     rounds = [train.EVALUATION_ROUND, train.VALIDATION_ROUND, *range(train.FIRST_EPOCH_ROUND, 9)]
