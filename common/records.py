@@ -155,6 +155,17 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     return float(values.mean()), std, half
 
 
+def mean_measurement(what: str, values: Sequence[float], **fields: Any) -> Measurement:
+    """The mean of values (n,) as a measurement, with spread, 95 % interval and n.
+
+    ``fields`` are further ones of :class:`Measurement`.
+    """
+    mean, spread, interval = mean_interval(values)
+    return Measurement(
+        what, mean, spread=spread, interval95=interval, n=int(np.size(values)), **fields
+    )
+
+
 def _plain(value: Any) -> Any:
     """JSON's types only: NumPy numbers and arrays become Python's, what is not finite None."""
     if isinstance(value, Mapping):

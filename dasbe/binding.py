@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from common.checkpoints import Checkpoint, load_checkpoint, load_into
 from common.errors import UserError
 from common.paths import CHECKPOINTS
+from common.runs import find_network
 from common.settings import from_dict
 from dasbe.config import Settings
 from dasbe.dynamics import Pixels, StatefulNetwork, scatter_pixels, simulate
@@ -60,12 +60,7 @@ def load_network(
 
     Raises :class:`UserError` when there is none, or when the file is damaged or another model's.
     """
-    path = Path(name)
-    if path.suffix != ".safetensors":
-        path = CHECKPOINTS / "dasbe" / f"{name}.safetensors"
-        if not path.exists():
-            known = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
-            raise UserError(f"there is no trained network {str(name)!r}; shipped are: {known}")
+    path = find_network(MODEL, name, CHECKPOINTS)
     checkpoint = load_checkpoint(path, model=MODEL)
     settings = from_dict(Settings, checkpoint.metadata.get("settings"), str(path))
     network = build_network(settings.network, settings.height * settings.width)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from common.drawing import COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
-from common.records import Measurement, Record, mean_interval, new_record
+from common.records import Measurement, Record, mean_interval, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
@@ -172,14 +172,10 @@ def measurements(
     """AMI and SynScore of a cell: mean, interval and spread over images."""
     rows = []
     for key, values in found._asdict().items():
-        mean, spread, interval = mean_interval(values)
         rows.append(
-            Measurement(
-                what=f"trained on {a}, tested on {b} objects: {SCORE_NAMES[key]}",
-                value=mean,
-                spread=spread,
-                interval95=interval,
-                n=len(values),
+            mean_measurement(
+                f"trained on {a}, tested on {b} objects: {SCORE_NAMES[key]}",
+                values,
                 seeds=[plan.seed],
                 seconds=seconds if key == "ami" else None,
                 command=f"scripts/gust/figure_generalisation.sh --profile {plan.profile}",

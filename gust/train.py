@@ -18,24 +18,21 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.checkpoints import load_training_state, save_checkpoint, save_training_state
+from common.checkpoints import load_training_state, save_training_state
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
-from common.errors import UserError, command_line
-from common.paths import CHECKPOINTS
-from common.records import this_command
-from common.settings import add_arguments, differences, overrides_from_args, to_dict
+from common.errors import command_line
+from common.runs import RunFiles, add_run_arguments, check_same_run, finish_run, start_run
+from common.settings import add_arguments, overrides_from_args, to_dict
 from common.training import (
     EarlyStopping,
     MetricLog,
@@ -52,7 +49,7 @@ from gust.dynamics import Noise, drop_pixels, unroll
 from gust.kernels import BACKENDS, choose_backend
 from gust.network import Autoencoder
 from gust.scoring import EVALUATION_ROUND, bind_and_score
-from gust.trained import MODEL, build_network, load_network
+from gust.trained import MODEL, build_network
 
 VALIDATION_ROUND = EVALUATION_ROUND + 1
 FIRST_EPOCH_ROUND = VALIDATION_ROUND + 1
@@ -185,7 +182,7 @@ class Trainer:
         return {"ami": ami, "synscore": synchrony}
 
 
-def train(trainer: Trainer, files: Files) -> dict[str, Any]:
+def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
     """Train to the end and return the state, whose ``best`` holds the chosen network.
 
     Args:
@@ -251,25 +248,6 @@ def train(trainer: Trainer, files: Files) -> dict[str, Any]:
     return state
 
 
-class Files:
-    """Where one training writes: the checkpoint, the state to resume from, the log."""
-
-    def __init__(self, checkpoint: Path, partial: Path) -> None:
-        self.checkpoint = checkpoint
-        self.state = partial / f"{MODEL}_{checkpoint.stem}.pt"
-        self.log = partial / f"{MODEL}_{checkpoint.stem}.jsonl"
-
-
-def check_same_run(there: dict[str, Any], here: dict[str, Any], path: Path) -> None:
-    """Raise :class:`UserError` when the file at ``path`` is of a training that differs."""
-    different = differences(there, here)
-    if different:
-        raise UserError(
-            f"{path} is of a training with other settings or data ({'; '.join(different)}); "
-            "give the same flags, another --out, or --overwrite to train from the start"
-        )
-
-
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
@@ -278,70 +256,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and noise")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add_run_arguments(parser)
     parser.add_argument(
         "--backend",
         default="auto",
         help=f"of the spiking pixels: {', '.join(BACKENDS)} or auto (default: auto)",
     )
-    parser.add_argument("--out", type=Path, help="checkpoint to write (default: the shipped one)")
-    parser.add_argument(
-        "--partial",
-        type=Path,
-        default=CHECKPOINTS / "partial",
-        help="folder for the state of an unfinished training (default: checkpoints/partial)",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="train from the start, whatever checkpoint or unfinished training is there",
-    )
     add_arguments(parser, Settings)
     add_distributed_arguments(parser)
     args = parser.parse_args(argv)
     settings = gust_settings(overrides_from_args(Settings, args))
-    default = CHECKPOINTS / MODEL / f"shapes_{settings.train_objects}.safetensors"
-    files = Files(args.out or default, args.partial)
-    if args.overwrite:
-        files.state.unlink(missing_ok=True)
-    elif files.checkpoint.exists():
-        trained = load_network(files.checkpoint)
-        there = {**to_dict(trained.settings), "seed": trained.checkpoint.metadata["seed"]}
-        check_same_run(there, {**to_dict(settings), "seed": args.seed}, files.checkpoint)
-        print(f"{files.checkpoint} is there already; --overwrite trains it again")
+    files = start_run(MODEL, f"shapes_{settings.train_objects}", settings, args)
+    if files is None:
         return
     with distributed(args, args.device) as group:
         backend = choose_backend(args.backend, group.device)
         trainer = Trainer(settings, Data(settings), args.seed, group, backend)
         state = train(trainer, files)
         if group.is_main:
-            finish(settings, state, trainer.data.about, args.seed, files)
-
-
-def finish(
-    settings: Settings, state: dict[str, Any], data: dict[str, Any], seed: int, files: Files
-) -> None:
-    """Write the chosen network as a checkpoint and remove the state."""
-    best = state["best"]
-    metadata = {
-        "model": MODEL,
-        "settings": to_dict(settings),
-        "seed": seed,
-        "data": data,
-        "epochs": state["epoch"],
-        "seconds": round(state["seconds"], 1),
-        "command": this_command(),
-        **{key: value for key, value in best.items() if key != "tensors"},
-        "curve": [json.loads(line) for line in files.log.read_text().splitlines()],
-    }
-    save_checkpoint(files.checkpoint, best["tensors"], metadata)
-    files.state.unlink(missing_ok=True)
-    files.log.unlink()
-    print(
-        f"{files.checkpoint}: validation loss {best['validation_loss']:.4f}, "
-        f"epoch {best['epoch']} of {state['epoch']}, {state['seconds']:.0f} s"
-    )
+            finish_run(MODEL, settings, state, trainer.data.about, args.seed, files)
+            best = state["best"]
+            print(
+                f"{files.checkpoint}: validation loss {best['validation_loss']:.4f}, "
+                f"epoch {best['epoch']} of {state['epoch']}, {state['seconds']:.0f} s"
+            )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from common.checkpoints import Checkpoint, load_checkpoint, load_into
-from common.errors import UserError
 from common.paths import CHECKPOINTS
+from common.runs import find_network
 from common.settings import from_dict
 from gust.config import Settings
 from gust.network import Autoencoder
@@ -41,12 +41,7 @@ def load_network(name: str | Path, device: str | torch.device = "cpu") -> Traine
 
     Raises :class:`UserError` when there is none, or when the file is damaged or another model's.
     """
-    path = Path(name)
-    if path.suffix != ".safetensors":
-        path = CHECKPOINTS / MODEL / f"{name}.safetensors"
-        if not path.exists():
-            known = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
-            raise UserError(f"there is no trained network {str(name)!r}; shipped are: {known}")
+    path = find_network(MODEL, name, CHECKPOINTS)
     checkpoint = load_checkpoint(path, model=MODEL)
     settings = from_dict(Settings, checkpoint.metadata.get("settings"), str(path))
     network = build_network(settings)

@@ -37,7 +37,7 @@ from common.drawing import (
     use_style,
 )
 from common.errors import UserError, command_line
-from common.records import Measurement, Record, mean_interval, new_record
+from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
@@ -239,15 +239,11 @@ def measurements(
     found = []
 
     def add(what: str, values: np.ndarray, note: str, unit: str = "") -> None:
-        mean, spread, interval = mean_interval(values)
         found.append(
-            Measurement(
-                what=what,
-                value=mean,
+            mean_measurement(
+                what,
+                values,
                 unit=unit,
-                spread=spread,
-                interval95=interval,
-                n=len(plan.seeds),
                 seeds=list(plan.seeds),
                 command=f"scripts/dasbe/figure2.sh --profile {plan.profile}",
                 checkpoint=checkpoint,

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from common.drawing import DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
 from common.paths import CHECKPOINTS
-from common.records import Measurement, Record, mean_interval, new_record
+from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import load_arrays, report_results, result_parser, save_arrays
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
@@ -234,7 +234,6 @@ def measurements(
     found = []
     for score in SCORES:
         values = getattr(curve, score)
-        mean, spread, interval = mean_interval(values[:, -1])
         note = f"iteration {settings.iterations}, mean over images of {dataset}"
         if score != "clustering":
             r = correlation(curve.clustering, values)
@@ -244,13 +243,10 @@ def measurements(
         if synchrony and dataset == "mnist_shape":
             note += "; the paper's network of this data set is convolutional"
         found.append(
-            Measurement(
-                what=f"{name}, {score} score",
-                value=mean,
+            mean_measurement(
+                f"{name}, {score} score",
+                values[:, -1],
                 paper=settings.paper_synchrony.get(name) if synchrony else None,
-                spread=spread,
-                interval95=interval,
-                n=len(values),
                 seeds=[plan.seed],
                 data="generated" if digits == "none" else digits,
                 seconds=curve.seconds if synchrony else None,

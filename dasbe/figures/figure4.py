@@ -35,7 +35,7 @@ from common.drawing import (
     use_style,
 )
 from common.errors import UserError, command_line
-from common.records import Measurement, Record, mean_interval, new_record
+from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
@@ -334,19 +334,9 @@ def measurements(
             )
 
     def over_seeds(what: str, values: np.ndarray, unit: str, note: str) -> None:
-        mean, spread, interval = mean_interval(values)
+        note = f"image {plan.image}, mean over seeds; {note}"
         found.append(
-            Measurement(
-                what=what,
-                value=mean,
-                unit=unit,
-                spread=spread,
-                interval95=interval,
-                n=len(plan.seeds),
-                seeds=list(plan.seeds),
-                note=f"image {plan.image}, mean over seeds; {note}",
-                **common,
-            )
+            mean_measurement(what, values, unit=unit, seeds=list(plan.seeds), note=note, **common)
         )
 
     last = f"iterations {settings.iterations - settings.read_iterations + 1} to the last"

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from common.drawing import CYCLE, DOUBLE_COLUMN, line_with_band, panel_label, use_style
 from common.errors import UserError, command_line
-from common.records import Measurement, Record, mean_interval, new_record
+from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import progress
@@ -178,7 +178,6 @@ def measurements(
     what = "one image" if name == "runs" else "test images"
     for key, title in SCORE_NAMES.items():
         values = found[key][:, -1]
-        mean, spread, interval = mean_interval(values)
         note = images_note(one.objects, len(values), plan.images)
         if name == "runs":
             note = f"mean over {len(values)} runs of test image {one.image}"
@@ -189,14 +188,11 @@ def measurements(
                 f"standard deviation {deviation:g}, of an image that it does not name"
             )
         rows.append(
-            Measurement(
-                what=f"{what}, {title} at iteration {one.iterations}",
-                value=mean,
+            mean_measurement(
+                f"{what}, {title} at iteration {one.iterations}",
+                values,
                 paper=getattr(settings, f"paper_{key}")[-1] if published else None,
                 paper_source=settings.paper_source if published else "",
-                spread=spread,
-                interval95=interval,
-                n=len(values),
                 seeds=list(plan.seeds) if name == "runs" else [one.seed],
                 seconds=seconds if key == "ami" else None,
                 command=f"scripts/gust/figure_scores.sh --profile {one.profile}",
