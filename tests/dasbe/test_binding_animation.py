@@ -58,7 +58,7 @@ def plan(tmp_path: Path, **fields) -> animation.Plan:
 
 def test_the_run_is_that_of_the_model(tmp_path, own_data):
     record, arrays = animation.compute(plan(tmp_path), SETTINGS)
-    trained = load_network("shapes")
+    trained = load_network(SETTINGS.network)
     d, index = trained.settings.dynamics, np.array([5])
     ensure("shapes", {"train_multi": 6}, ["train_multi"])
     image, true = read_group("shapes", "train_multi", start=5, count=1)
