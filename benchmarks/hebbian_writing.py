@@ -1,0 +1,198 @@
+"""Hebbian memory: the writing layer, compiled against a plain PyTorch loop, forward and backward.
+
+python -m benchmarks.hebbian_writing [--batch 32] [--steps 1000] [--memory_size 100] [--repeats 3]
+    [--threads 2] [--iteration 512]
+
+Both sides write the same currents (float32), give a loss on value spikes and memory, and its
+gradients. Memory is the peak of the process above what it held before (Linux). The plain loop needs
+0.3 MB for each sample and step: 10 GB with the defaults. ``--iteration B`` times instead one training
+iteration of the whole network for associations: encoding, writing, reading, output, rate penalty,
+Adam; B samples of 10 pairs and a query of 100 steps each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.timing import time_pair
+from common.errors import UserError, command_line
+from common.training import generator
+from hebbian_snn.kernels import write_memory
+from hebbian_snn.layers import (
+    Embedding,
+    Encoding,
+    LinearEmbedding,
+    Output,
+    ReadingLayer,
+    WritingLayer,
+)
+from hebbian_snn.neurons import LIFParameters
+from hebbian_snn.plasticity import InvertedOja
+from hebbian_snn.rates import firing_rates, rate_penalty
+
+NEURON, RULE, TAU_TRACE = LIFParameters(), InvertedOja(), 20.0
+SEED = 0
+
+
+def write_and_back(currents: Sequence[Tensor], backend: str) -> tuple[Tensor, ...]:
+    """Value spikes (B, T, M), memory (B, M, M) and the gradients of both currents."""
+    written = write_memory(
+        *currents, neuron=NEURON, plasticity=RULE, tau_trace=TAU_TRACE, backend=backend
+    )
+    loss = written.mem.square().sum() + written.value_spikes[:, -30:].sum()
+    return written.value_spikes.detach(), written.mem.detach(), *torch.autograd.grad(loss, currents)
+
+
+def peak_bytes(function: Callable[[], Any]) -> int:
+    """What the process holds at most during a call, above what it holds before."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        function()
+        return _status("VmHWM") - before
+    except OSError as error:
+        raise UserError("peak memory can be measured on Linux only; run this there") from error
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"{name} is not in /proc/self/status")
+
+
+def compare(size: int, steps: int, memory_size: int, repeats: int) -> str:
+    """Time and memory of both sides, and how far they agree."""
+    draw = generator(SEED, "currents")
+    currents = [
+        (0.03 + 0.5 * torch.randn(size, steps, memory_size, generator=draw)).requires_grad_()
+        for _ in range(2)
+    ]
+    sides = {
+        name: lambda name=name: write_and_back(currents, name) for name in ("cpu", "reference")
+    }
+    small = [x.detach()[:2, :10].requires_grad_() for x in currents]
+    for name in sides:
+        write_and_back(small, name)  # compilation and libraries are not counted
+    peaks = {name: peak_bytes(side) for name, side in sides.items()}
+    found, expected = (side() for side in sides.values())
+    differ = int((found[0] != expected[0]).sum())
+    error = max(
+        float((one - other).norm() / other.norm())
+        for one, other in zip(found[1:], expected[1:], strict=True)
+    )
+    rate = float(expected[0].mean()) * 1e3
+    del found, expected
+    fast, direct, ratio = time_pair(*sides.values(), repeats)
+    return (
+        f"{size} samples, {steps} steps, M {memory_size}, values fire at {rate:.0f} Hz: "
+        f"{fast:.3f} s, plain loop {direct:.2f} s, {ratio:.0f} times faster; "
+        f"peak {peaks['cpu'] / 1e6:.0f} MB, plain loop {peaks['reference'] / 1e6:.0f} MB, "
+        f"1/{peaks['reference'] / peaks['cpu']:.0f} of it; "
+        f"{differ} of {size * steps * memory_size} value spikes differ, "
+        f"memory and gradients by {error:.1e} at most (relative)"
+    )
+
+
+class Associations(nn.Module):
+    """The network for associations at the paper's sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        draw, n_embedding, n_memory = generator(SEED, "network"), 80, 100
+        self.vectors = LinearEmbedding(10, n_embedding, draw)
+        self.labels = Embedding(10, n_embedding, draw)
+        self.encoding = Encoding(100, NEURON, factor=n_embedding)
+        self.write = WritingLayer(2 * n_embedding, n_memory, NEURON, RULE, TAU_TRACE, draw)
+        self.read = ReadingLayer(n_embedding, n_memory, NEURON, draw)
+        self.output = Output(n_memory, 10, draw)
+
+    def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, n, 10) vectors, (B, n) labels and (B, 10) query to scores and rate penalty."""
+        facts, _ = self.encoding(self.vectors(vectors))
+        names, _ = self.encoding(self.labels(labels))
+        question, _ = self.encoding(self.vectors(query)[:, None])
+        written = self.write(torch.cat([facts, names], 2))
+        answer = self.read(question, written.mem)
+        writing = (facts, names, written.key_spikes, written.value_spikes)
+        reading = (question, answer.key_spikes, answer.value_spikes)
+        rates = [firing_rates(x, 100, vectors.shape[1]) for x in writing]
+        rates += [firing_rates(x, 100) for x in reading]
+        return self.output(answer.value_spikes), rate_penalty(rates)
+
+
+def time_iteration(size: int, repeats: int) -> str:
+    """Seconds and peak memory of one training iteration."""
+    draw = generator(SEED, "data")
+    vectors = torch.rand(size, 10, 10, generator=draw)
+    labels = torch.rand(size, 10, generator=draw).argsort(1)
+    asked = torch.randint(10, (size,), generator=draw)
+    rows = torch.arange(size)
+    network = Associations()
+    optimizer = torch.optim.Adam(network.parameters(), 0.003)
+
+    def iteration() -> None:
+        scores, penalty = network(vectors, labels, vectors[rows, asked])
+        loss = functional.cross_entropy(scores, labels[rows, asked]) + 1e-5 * penalty
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    network(vectors[:2], labels[:2], vectors[:2, 0])[1].backward()
+    peak = peak_bytes(iteration)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        iteration()
+        times.append(time.perf_counter() - start)
+    return (
+        f"one training iteration, {size} samples of 1000 + 100 steps: "
+        f"{statistics.median(times):.2f} s (least {min(times):.2f}), peak {peak / 1e6:.0f} MB"
+    )
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--batch", type=int, default=32, help="samples (default 32)")
+    parser.add_argument("--steps", type=int, default=1000, help="time steps (default 1000)")
+    parser.add_argument("--memory_size", type=int, default=100, help="M (default 100)")
+    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="for both sides (default: all cores)"
+    )
+    parser.add_argument(
+        "--iteration", type=int, help="time a training iteration of so many samples"
+    )
+    options = parser.parse_args(argv)
+    for name, value in vars(options).items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; give 1 or more")
+    if options.threads > numba.config.NUMBA_NUM_THREADS:
+        raise UserError(
+            f"--threads is {options.threads}; there are {numba.config.NUMBA_NUM_THREADS}"
+        )
+    torch.set_num_threads(options.threads)
+    numba.set_num_threads(options.threads)
+    print(f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
+    if options.iteration:
+        print(time_iteration(options.iteration, options.repeats))
+    else:
+        print(compare(options.batch, options.steps, options.memory_size, options.repeats))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,5 @@
+"""Hebbian memory: spiking networks whose key-to-value synapses learn during a trial.
+
+Limbacher, Özdenizci, Legenstein, *Memory-enriched computation and learning in spiking neural
+networks through Hebbian plasticity*, TNNLS 2023.
+"""
