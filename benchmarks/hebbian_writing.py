@@ -6,8 +6,8 @@ python -m benchmarks.hebbian_writing [--batch 32] [--steps 1000] [--memory_size 
 Both sides write the same currents (float32), give a loss on value spikes and memory, and its
 gradients. Memory is the peak of the process above what it held before (Linux). The plain loop
 needs 0.3 MB for each sample and step: 10 GB with the defaults. ``--iteration B`` times instead one
-training iteration of the network for associations: encoding, writing, reading, output, rate penalty,
-Adam; B samples of 10 pairs and a query of 100 steps each.
+training iteration of the network for associations: encoding, writing, reading, output, rate
+penalty, Adam; B samples of 10 pairs and a query of 100 steps each.
 """
 
 from __future__ import annotations
