@@ -1,0 +1,4 @@
+"""SNN-THA: binarised spiking networks and threshold annealing (Eshraghian and Lu, 2022).
+
+Equations, commands and deviations from the paper: ``docs/snn_tha.md``.
+"""
