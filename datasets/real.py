@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,11 +64,20 @@ class LabelledImages(NamedTuple):
 
 
 class RemoteFile(NamedTuple):
-    """``path`` below a data folder (``mnist/...gz``), its SHA-256, and the folders' addresses."""
+    """A file that others publish.
+
+    Attributes:
+        path: below a data folder, ``mnist/...gz``.
+        sha256: of the file.
+        homes: addresses of folders that hold it, ending in ``/``, or of the file itself.
+        same: whether a file with another SHA-256 holds the same data, such as an archive that was
+            packed again.
+    """
 
     path: str
     sha256: str
     homes: tuple[str, ...]
+    same: Callable[[Path], bool] | None = None
 
 
 def locate(file: RemoteFile, downloads: Path | None = None) -> Path:
@@ -88,13 +98,16 @@ def locate(file: RemoteFile, downloads: Path | None = None) -> Path:
 
 
 def _checked(path: Path, file: RemoteFile, advice: str) -> Path:
-    found = sha256_of(path)
-    if found != file.sha256:
+    if not _holds(path, file):
         raise UserError(
-            f"{path}: SHA-256 is {found[:12]}... instead of {file.sha256[:12]}... "
+            f"{path}: SHA-256 is {sha256_of(path)[:12]}... instead of {file.sha256[:12]}... "
             f"(damaged, cut off or another file); {advice}"
         )
     return path
+
+
+def _holds(path: Path, file: RemoteFile) -> bool:
+    return sha256_of(path) == file.sha256 or bool(file.same and file.same(path))
 
 
 def _download(file: RemoteFile, downloads: Path) -> Path:
@@ -105,12 +118,15 @@ def _download(file: RemoteFile, downloads: Path) -> Path:
     for home in file.homes:
         try:
             pooch.retrieve(
-                home + target.name,
-                known_hash=f"sha256:{file.sha256}",
+                home + target.name if home.endswith("/") else home,
+                known_hash=None if file.same else f"sha256:{file.sha256}",
                 fname=target.name,
                 path=target.parent,
                 downloader=fetch,
             )
+            if file.same and not _holds(target, file):
+                target.unlink()
+                raise ValueError
             return target
         except (requests.RequestException, ValueError) as error:
             # pooch reports a wrong checksum as ValueError; a cut-off download ends there, too.

@@ -125,6 +125,28 @@ def test_given_folder_comes_first_and_is_checked(tmp_path, monkeypatch):
         locate(file, tmp_path / "downloads")
 
 
+def test_another_packing_of_the_same_data_is_taken_and_nothing_else(server, tmp_path):
+    folder, address = server
+    (folder / "v1.gz").write_bytes(b"packed again")
+    (folder / "v2.gz").write_bytes(b"other data")
+
+    def same(path):
+        return path.read_bytes() == b"packed again"
+
+    file = RemoteFile("set/a.gz", DIGEST, (address + "v2.gz", address + "v1.gz"), same)
+    path = locate(file, tmp_path / "downloads")
+    assert path.name == "a.gz" and path.read_bytes() == b"packed again"
+    path.write_bytes(CONTENT)
+    assert locate(file, tmp_path / "downloads") == path
+    path.write_bytes(b"other data")
+    with pytest.raises(UserError, match="delete it"):
+        locate(file, tmp_path / "downloads")
+    path.unlink()
+    with pytest.raises(UserError, match="wrong checksum"):
+        locate(file._replace(homes=(address + "v2.gz",)), tmp_path / "downloads")
+    assert not path.exists()
+
+
 def test_idx_files(tmp_path):
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     path = idx_file(tmp_path / "good.gz", array)
