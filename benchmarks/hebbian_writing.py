@@ -17,7 +17,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.timing import time_pair
+from benchmarks.timing import peak_bytes, time_pair
 from common.errors import UserError, command_line
 from common.training import generator
 from hebbian_snn.kernels import write_memory
@@ -52,24 +51,6 @@ def write_and_back(currents: Sequence[Tensor], backend: str) -> tuple[Tensor, ..
     )
     loss = written.mem.square().sum() + written.value_spikes[:, -30:].sum()
     return written.value_spikes.detach(), written.mem.detach(), *torch.autograd.grad(loss, currents)
-
-
-def peak_bytes(function: Callable[[], Any]) -> int:
-    """What the process holds at most during a call, above what it holds before."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        function()
-        return _status("VmHWM") - before
-    except OSError as error:
-        raise UserError("peak memory can be measured on Linux only; run this there") from error
-
-
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"{name} is not in /proc/self/status")
 
 
 def compare(size: int, steps: int, memory_size: int, repeats: int) -> str:

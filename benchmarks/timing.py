@@ -1,11 +1,14 @@
-"""Timing two implementations against each other."""
+"""Time and memory of two implementations against each other."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from common.errors import UserError
 
 
 def _seconds(function: Callable[[], Any]) -> float:
@@ -27,3 +30,25 @@ def time_pair(
     times = [(_seconds(fast), _seconds(direct)) for _ in range(repeats)]
     fast_median, direct_median = (statistics.median(column) for column in zip(*times, strict=True))
     return fast_median, direct_median, direct_median / fast_median
+
+
+def peak_bytes(function: Callable[[], Any]) -> int:
+    """What the process holds at most during a call, above what it holds before (Linux).
+
+    Call the function once before, so that compiled code and libraries are not counted. Raises
+    :class:`UserError` elsewhere.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        function()
+        return _status("VmHWM") - before
+    except OSError as error:
+        raise UserError("peak memory can be measured on Linux only; run this there") from error
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"{name} is not in /proc/self/status")
