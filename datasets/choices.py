@@ -12,7 +12,7 @@ DATA_CHOICES = ("auto", "real", "embedded")
 EMBEDDED_DIGITS = "embedded digits"
 
 
-def check_choice(what: str, value: str, known: Collection[str]) -> None:
+def check_choice(what: str, value: str | int, known: Collection[str] | Collection[int]) -> None:
     """Raise :class:`UserError` that lists the ``known`` values unless ``value`` is one."""
     if value not in known:
-        raise UserError(f"unknown {what} {value!r}; known are {', '.join(known)}")
+        raise UserError(f"unknown {what} {value!r}; known are {', '.join(map(str, known))}")
