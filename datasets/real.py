@@ -1,11 +1,13 @@
 """Data sets that others recorded: found on disk or downloaded, checked, and loaded.
 
 A file is looked for in ``$SNN_DATA`` (never written to), then in ``datasets/files/``, and is then
-downloaded there from its official home or a mirror; its SHA-256 is checked wherever it comes from.
+downloaded there from its official home or a mirror; wherever it comes from, its checksum is
+verified.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
@@ -20,7 +22,6 @@ import torch
 from torch.nn.functional import interpolate
 
 from common.errors import UserError
-from common.files import sha256_of
 from common.paths import DATA_FILES
 from datasets.choices import DATA_CHOICES, EMBEDDED_DIGITS, Data, check_choice
 from datasets.idx import read_idx
@@ -68,46 +69,71 @@ class RemoteFile(NamedTuple):
 
     Attributes:
         path: below a data folder, ``mnist/...gz``.
-        sha256: of the file.
+        sha256: of the file; or "md5:" and its MD5, where that alone is published.
         homes: addresses of folders that hold it, ending in ``/``, or of the file itself.
         same: whether a file with another SHA-256 holds the same data, such as an archive that was
             packed again.
+        page: where one gets it by hand.
     """
 
     path: str
     sha256: str
     homes: tuple[str, ...]
     same: Callable[[Path], bool] | None = None
+    page: str = ""
 
 
 def locate(file: RemoteFile, downloads: Path | None = None) -> Path:
     """The path of a checked copy of ``file``: in ``$SNN_DATA``, or in ``downloads`` (default
     ``datasets/files/``), where it is downloaded if need be.
 
-    Raises :class:`UserError` when a copy has another SHA-256 or no home can be reached.
+    Raises :class:`UserError` when a copy has another checksum or no home can be reached.
     """
     downloads = downloads or DATA_FILES
-    given = os.environ.get("SNN_DATA")
-    if given and not Path(given).is_dir():
-        raise UserError(f"SNN_DATA is {given}, which is not a folder; correct it or unset it")
-    if given and (Path(given) / file.path).is_file():
-        return _checked(Path(given) / file.path, file, "replace it or unset SNN_DATA")
-    if (downloads / file.path).is_file():
-        return _checked(downloads / file.path, file, "delete it, it is then downloaded again")
-    return _download(file, downloads)
-
-
-def _checked(path: Path, file: RemoteFile, advice: str) -> Path:
+    path = find_file(file.path, downloads)
+    if path is None:
+        return _download(file, downloads)
     if not _holds(path, file):
+        advice = "replace it or unset SNN_DATA"
+        if path == downloads / file.path:
+            advice = "delete it, it is then downloaded again"
+        kind, wanted = _checksum(file)
         raise UserError(
-            f"{path}: SHA-256 is {sha256_of(path)[:12]}... instead of {file.sha256[:12]}... "
+            f"{path}: {kind} is {_digest(path, kind)[:12]}... instead of {wanted[:12]}... "
             f"(damaged, cut off or another file); {advice}"
         )
     return path
 
 
+def find_file(path: str, downloads: Path | None = None) -> Path | None:
+    """Where ``path`` lies, unchecked: in ``$SNN_DATA``, else in ``downloads`` (default
+    ``datasets/files/``); None where in neither.
+
+    Raises :class:`UserError` when ``$SNN_DATA`` is not a folder.
+    """
+    given = os.environ.get("SNN_DATA")
+    if given and not Path(given).is_dir():
+        raise UserError(f"SNN_DATA is {given}, which is not a folder; correct it or unset it")
+    folders = [Path(given)] if given else []
+    places = [folder / path for folder in (*folders, downloads or DATA_FILES)]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _checksum(file: RemoteFile) -> tuple[str, str]:
+    """Kind and digits of a file's published checksum."""
+    if file.sha256.startswith("md5:"):
+        return "MD5", file.sha256.removeprefix("md5:")
+    return "SHA-256", file.sha256
+
+
+def _digest(path: Path, kind: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, kind.replace("-", "").lower()).hexdigest()
+
+
 def _holds(path: Path, file: RemoteFile) -> bool:
-    return sha256_of(path) == file.sha256 or bool(file.same and file.same(path))
+    kind, wanted = _checksum(file)
+    return _digest(path, kind) == wanted or bool(file.same and file.same(path))
 
 
 def _download(file: RemoteFile, downloads: Path) -> Path:
@@ -119,7 +145,7 @@ def _download(file: RemoteFile, downloads: Path) -> Path:
         try:
             pooch.retrieve(
                 home + target.name if home.endswith("/") else home,
-                known_hash=None if file.same else f"sha256:{file.sha256}",
+                known_hash=None if file.same else file.sha256,  # "sha256:" is pooch's default
                 fname=target.name,
                 path=target.parent,
                 downloader=fetch,
@@ -132,8 +158,10 @@ def _download(file: RemoteFile, downloads: Path) -> Path:
             # pooch reports a wrong checksum as ValueError; a cut-off download ends there, too.
             wrong = "wrong checksum" if isinstance(error, ValueError) else type(error).__name__
             reasons.append(f"{home}: {wrong}")
+    tried = f"could not be downloaded ({'; '.join(reasons)}); connect to the network, "
+    page = f"get it from {file.page} and " if file.page else ""
     raise UserError(
-        f"{file.path} could not be downloaded ({'; '.join(reasons)}); connect to the network, "
+        f"{file.path} {tried if reasons else 'is not there and nobody serves it; '}{page}"
         f"put it at {target}, or set SNN_DATA to a folder that holds {file.path}"
     )
 

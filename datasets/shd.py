@@ -1,0 +1,104 @@
+"""Spiking Heidelberg Digits: spoken digits as spikes of 700 channels of a cochlea.
+
+Cramer, Stradmann, Schemmel, Zenke, *The Heidelberg spiking data sets*, 2020.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.errors import UserError
+from common.paths import DATA_FILES
+from datasets.choices import DATA_CHOICES, Data, check_choice
+from datasets.event_standins_audio import CHANNELS, cochlea_digits
+from datasets.events import Events, Recording, pack_events
+from datasets.events_files import unpack_file
+from datasets.real import SPLITS, RemoteFile, find_file, locate
+
+CLASSES = 20
+"""The digits 0 to 9 in German and in English."""
+
+_log = logging.getLogger(__name__)
+_HOMES = ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/")
+_MD5 = {"train": "f3252aeb598ac776c1b526422d90eecb", "test": "1503a5064faa34311c398fb0a1ed0a6f"}
+_PAGE = "https://zenkelab.org/datasets/"
+
+
+def load_shd(split: str, data: Data = "auto") -> Events:
+    """Spiking Heidelberg Digits: 8 156 "train" and 2 264 "test" recordings, 700 channels, 20
+    classes.
+
+    The files ``shd/shd_train.h5`` and ``shd/shd_test.h5``, also packed as ``.h5.zip`` or
+    ``.h5.gz``, are taken from ``$SNN_DATA`` or ``datasets/files/``, else downloaded.
+    ``data="embedded"``: a cochlea model that listens to spoken digits, 10 classes, see
+    :func:`datasets.event_standins_audio.cochlea_digits`. ``"auto"``: the data set where it can be
+    had, else that stand-in, with a warning in the log. ``source`` says which.
+    Raises :class:`UserError` for ``"real"`` when the files are neither there nor to be downloaded,
+    and for damaged ones.
+    """
+    check_choice("data", data, DATA_CHOICES)
+    check_choice("split", split, SPLITS)
+    stand_in = "using a cochlea model of spoken digits instead of the Spiking Heidelberg Digits"
+    if data == "embedded":
+        _log.warning(stand_in)
+        return cochlea_digits(split)
+    try:
+        return read_shd(_unpacked(split))
+    except UserError as error:
+        if data == "real":
+            raise UserError(f"{error}, or give --data embedded for a stand-in") from error
+        _log.warning("%s: %s", stand_in, error)
+        return cochlea_digits(split)
+
+
+def _unpacked(split: str) -> Path:
+    """The HDF5 file of a split, unpacked or downloaded if need be."""
+    name = f"shd/shd_{split}.h5"
+    given = find_file(name)
+    if given:
+        return given
+    packed = find_file(f"{name}.gz")
+    if packed is None:
+        file = RemoteFile(f"{name}.zip", f"md5:{_MD5[split]}", _HOMES, page=_PAGE)
+        packed = locate(file, DATA_FILES)
+    return unpack_file(packed, DATA_FILES / name)
+
+
+def read_shd(path: Path) -> Events:
+    """The recordings of an HDF5 file: ``spikes/times`` in seconds and ``spikes/units``, one array
+    a recording, and ``labels``.
+
+    A recording's duration is that until its last spike. Raises :class:`UserError` for a file that
+    is damaged or lacks a part, and for labels, channels and times out of range.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            times, units = file["spikes/times"][:], file["spikes/units"][:]
+            labels = np.asarray(file["labels"][:]).astype(np.int64)
+    except (PermissionError, FileNotFoundError):
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged or no SHD file ({reason}); get it again") from error
+    if not len(times) == len(units) == len(labels):
+        counts = f"{len(times)} times, {len(units)} units and {len(labels)} labels"
+        raise UserError(f"{path} holds {counts}; get it again")
+    recordings = (
+        _recording(*values, f"{path}, recording {number}")
+        for number, values in enumerate(zip(times, units, labels, strict=True))
+    )
+    return pack_events(recordings, (CHANNELS,), CLASSES, "Spiking Heidelberg Digits")
+
+
+def _recording(times: np.ndarray, units: np.ndarray, label: int, name: str) -> Recording:
+    """From times in seconds; rounding down to microseconds leaves every bin as it is."""
+    seconds = np.asarray(times, dtype=np.float64)
+    if not np.isfinite(seconds).all():
+        raise UserError(f"{name}: a spike has no finite time; get the file again")
+    microseconds = np.floor(seconds * 1e6).astype(np.int64)
+    duration = int(microseconds.max(initial=-1)) + 1
+    return Recording(microseconds, np.asarray(units), duration, int(label), name)
