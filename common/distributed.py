@@ -131,7 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dist_backend",
         "--dist-backend",
-        choices=("nccl", "gloo"),
+        choices=("nccl", "gloo", "mpi"),
         help="default: nccl on CUDA, gloo on CPU",
     )
     group.add_argument(
@@ -170,6 +170,8 @@ def _launch(args: argparse.Namespace) -> tuple[int, int, int, str]:
             return 0, 1, 0, ""
         if any(flag is None for flag in flags):
             raise UserError("give --dist_url, --world_size and --rank together, or use torchrun")
+        if args.world_size < 1:
+            raise UserError(f"--world_size is {args.world_size}; give 1 process or more")
         if not 0 <= args.rank < args.world_size:
             raise UserError(f"--rank must be from 0 to {args.world_size - 1}, not {args.rank}")
         return (
@@ -193,6 +195,8 @@ def _join(group: Distributed, url: str, backend: str | None, timeout: float) -> 
     backend = backend or ("nccl" if group.device.type == "cuda" else "gloo")
     if backend == "nccl" and group.device.type != "cuda":
         raise UserError("--dist_backend nccl needs GPUs; use gloo")
+    if backend == "mpi" and not dist.is_mpi_available():
+        raise UserError("this PyTorch is built without MPI; use --dist_backend gloo or nccl")
     if group.device.type == "cuda":
         torch.cuda.set_device(group.device)
     try:

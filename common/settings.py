@@ -27,7 +27,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,9 +170,33 @@ def overrides_from_args(cls: type, namespace: argparse.Namespace) -> dict[str, A
     return overrides
 
 
+class Switch(argparse.Action):
+    """A flag that is on or off: ``--flag``, ``--flag 1``, ``--flag true``; ``--flag 0``,
+    ``--flag false``, ``--no-flag``."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        negated = [f"--no-{option.removeprefix('--')}" for option in option_strings]
+        options.setdefault("default", False)
+        super().__init__([*option_strings, *negated], dest, nargs="?", metavar="0|1", **options)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        words = {None: True, "1": True, "true": True, "0": False, "false": False}
+        word = values if values is None else values.lower()
+        if word not in words:
+            raise argparse.ArgumentError(self, f"must be 0, 1, true or false, not {values!r}")
+        off = (option_string or "").startswith("--no-")
+        setattr(namespace, self.dest, words[word] != off)
+
+
 def _argparse_options(kind: _Kind) -> dict[str, Any]:
     if kind.item is bool and kind.container is None:
-        return {"action": argparse.BooleanOptionalAction}
+        return {"action": Switch}
     metavar = {int: "INT", float: "FLOAT", str: "TEXT", bool: "BOOL"}[kind.item]
 
     def parse(text: str) -> Any:

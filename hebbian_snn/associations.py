@@ -1,0 +1,118 @@
+"""Memorizing associations: pairs of a random vector and a label, then one of the vectors again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Generator, Tensor, nn
+
+from common.training import generator
+from hebbian_snn.config import NetworkSettings, TrainingSettings
+from hebbian_snn.models import AssociationsNetwork, ReLUAssociationsNetwork
+from hebbian_snn.tasks import Batch, SupervisedTask, shuffled
+
+
+@dataclass(frozen=True)
+class AssociationsData:
+    """The pairs."""
+
+    sequence_length: int = field(metadata={"help": "pairs to remember", "minimum": 1})
+    num_classes: int = field(metadata={"help": "labels to choose from", "minimum": 2})
+    feature_size: int = field(metadata={"help": "numbers of a vector", "minimum": 1})
+    inf_data: bool = field(metadata={"help": "new pairs in every training batch"})
+    dataset_seed: int = field(
+        metadata={"help": "of validation, test, and of --inf_data 0", "minimum": 0}
+    )
+    training_size: int = field(metadata={"help": "samples of an epoch", "minimum": 1})
+    validation_size: int = field(metadata={"help": "validation samples", "minimum": 1})
+    test_size: int = field(metadata={"help": "test samples", "minimum": 1})
+    num_time_steps: int = field(metadata={"help": "steps of an item, ms", "minimum": 1})
+
+    def __post_init__(self) -> None:
+        if self.sequence_length > self.num_classes:
+            raise ValueError(
+                f"sequence_length is {self.sequence_length} and num_classes {self.num_classes}; "
+                "no label comes twice, so there must be at least as many classes as pairs"
+            )
+
+
+@dataclass(frozen=True)
+class AssociationsSettings:
+    """Everything about one network for associations."""
+
+    relu: bool = field(metadata={"help": "the twin without spikes"})
+    dataset: AssociationsData
+    network: NetworkSettings
+    training: TrainingSettings
+
+
+class AssociationsTask(SupervisedTask):
+    """See :class:`hebbian_snn.tasks.SupervisedTask`."""
+
+    name = "associations"
+    settings_type = AssociationsSettings
+    may_differ = ("dataset.sequence_length", "dataset.test_size", "dataset.dataset_seed")
+
+    @property
+    def checkpoint_name(self) -> str:
+        data = self.settings.dataset
+        twin = "relu_" if self.settings.relu else ""
+        silent = "_no_memory" if self.settings.network.gamma_pos == 0 else ""
+        classes = f"_of_{data.num_classes}" if data.num_classes != data.sequence_length else ""
+        return f"associations_{twin}{data.sequence_length}{classes}{silent}"
+
+    def sizes(self) -> dict[str, int]:
+        data = self.settings.dataset
+        return {
+            "train": data.training_size,
+            "validation": data.validation_size,
+            "test": data.test_size,
+        }
+
+    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
+        """Inputs are (B, n, F) vectors, (B, n) labels and (B, F) queries; targets (B,) labels."""
+        data = self.settings.dataset
+        if split == "train" and data.inf_data:
+            draw = generator(self.seed, "pairs", epoch, samples.start)
+            inputs, targets = draw_pairs(len(samples), data, draw)
+            return Batch(tuple(x[part] for x in inputs), targets[part])
+        if split == "train":
+            chosen = shuffled(data.training_size, self.seed, epoch, samples)[part]
+        else:
+            chosen = torch.arange(samples.start, samples.stop)[part]
+        inputs, targets = self._stored[split]
+        return Batch(tuple(x[chosen] for x in inputs), targets[chosen])
+
+    @cached_property
+    def _stored(self) -> dict[str, Batch]:
+        data = self.settings.dataset
+        return {
+            split: draw_pairs(size, data, generator(data.dataset_seed, split))
+            for split, size in self.sizes().items()
+        }
+
+    def build(self, generator: Generator, backend: str = "auto") -> nn.Module:
+        data, network = self.settings.dataset, self.settings.network
+        if self.settings.relu:
+            return ReLUAssociationsNetwork(data.feature_size, data.num_classes, network, generator)
+        return AssociationsNetwork(
+            data.feature_size,
+            data.num_classes,
+            data.num_time_steps,
+            network,
+            generator,
+            backend,
+        )
+
+
+def draw_pairs(count: int, data: AssociationsData, draw: Generator) -> Batch:
+    """Random samples: vectors uniform in [0, 1), labels without repetition, and which is asked."""
+    n = data.sequence_length
+    vectors = torch.rand(count, n, data.feature_size, generator=draw)
+    labels = torch.rand(count, data.num_classes, generator=draw).argsort(1)[:, :n]
+    asked = torch.randint(n, (count,), generator=draw)
+    rows = torch.arange(count)
+    query: Tensor = vectors[rows, asked]
+    return Batch((vectors, labels, query), labels[rows, asked])

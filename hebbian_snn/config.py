@@ -1,0 +1,119 @@
+"""Settings that the supervised tasks share: the memory network and its training.
+
+Every task has a settings class of its own, with its sections of these classes, and a YAML file in
+``hebbian_snn/settings/``, where the numbers stand. The file of the ReLU twin holds only what
+differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from common.errors import UserError
+from common.settings import load_settings
+from hebbian_snn.kernels.checks import check_neuron, check_plasticity
+from hebbian_snn.neurons import LIFParameters
+from hebbian_snn.plasticity import InvertedOja
+
+T = TypeVar("T")
+
+FOLDER = Path(__file__).parent / "settings"
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Neurons and memory."""
+
+    embedding_size: int = field(metadata={"help": "neurons of the encoding layer", "minimum": 1})
+    memory_size: int = field(metadata={"help": "keys, and as many values", "minimum": 1})
+    w_max: float = field(metadata={"help": "where Hebbian growth of a weight ends"})
+    gamma_pos: float = field(metadata={"help": "rate of growth, per step; 0: no memory"})
+    gamma_neg: float = field(metadata={"help": "rate of decay, per step"})
+    tau_trace: float = field(metadata={"help": "time constant of the spike traces, ms"})
+    readout_delay: int = field(
+        metadata={"help": "steps from the values' spikes back to the keys", "minimum": 1}
+    )
+    thr: float = field(metadata={"help": "threshold of the neurons"})
+    perfect_reset: bool = field(metadata={"help": "a spike sets the membrane to 0"})
+    refractory_time_steps: int = field(metadata={"help": "steps without a second spike"})
+    tau_mem: float = field(metadata={"help": "time constant of the membrane, ms"})
+    dampening_factor: float = field(metadata={"help": "height of the surrogate derivative"})
+
+    def __post_init__(self) -> None:
+        try:
+            check_neuron(self.neuron)
+            check_plasticity(self.plasticity, self.tau_trace, 0.0)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def neuron(self) -> LIFParameters:
+        """The neurons of all layers."""
+        return LIFParameters(
+            self.thr,
+            self.tau_mem,
+            self.refractory_time_steps,
+            self.perfect_reset,
+            self.dampening_factor,
+        )
+
+    @property
+    def plasticity(self) -> InvertedOja:
+        """The rule of the memory."""
+        return InvertedOja(self.w_max, self.gamma_pos, self.gamma_neg)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Optimisation; none of it changes the network or the data."""
+
+    epochs: int = field(metadata={"help": "epochs, at most", "minimum": 1})
+    batch_size: int = field(
+        metadata={"help": "samples of a step, over all processes", "minimum": 1}
+    )
+    learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
+    learning_rate_decay: float = field(
+        metadata={"help": "factor of the rate at every decay", "minimum": 0}
+    )
+    decay_learning_rate_every: int = field(
+        metadata={"help": "epochs from one decay to the next", "minimum": 1}
+    )
+    max_grad_norm: float = field(
+        metadata={"help": "longer gradients are shortened to this norm; 0 or less: none are"}
+    )
+    l2: float = field(metadata={"help": "weight of the firing rates in the loss", "minimum": 0})
+    target_rate: float = field(
+        metadata={"help": "rate that neurons are pulled to, Hz", "minimum": 0}
+    )
+    stop_score: float | None = field(
+        metadata={"help": "end once the validation has scored this for --stop_epochs epochs"}
+    )
+    stop_epochs: int = field(metadata={"help": "see --stop_score", "minimum": 1})
+
+    def learning_rate_in(self, epoch: int) -> float:
+        """The rate in an epoch, counted from 0."""
+        decays = epoch // self.decay_learning_rate_every
+        return self.learning_rate * self.learning_rate_decay**decays
+
+
+def task_settings(cls: type[T], name: str, relu: bool, overrides: Mapping[str, Any]) -> T:
+    """The settings of a task: its file, the file of its ReLU twin if that is meant, the flags.
+
+    Args:
+        cls: of the settings. name: of the file in ``hebbian_snn/settings``.
+        relu: the twin. overrides: nested, as of ``common.settings.overrides_from_args``.
+
+    Raises :class:`UserError` as ``common.settings.load_settings``.
+    """
+    layers: dict[str, Any] = {}
+    if relu:
+        twin = yaml.safe_load((FOLDER / f"{name}_relu.yaml").read_text(encoding="utf-8"))
+        layers = {**twin, "relu": True}
+    for key, value in overrides.items():
+        layers[key] = {**layers.get(key, {}), **value} if isinstance(value, Mapping) else value
+    return load_settings(cls, FOLDER / f"{name}.yaml", layers)

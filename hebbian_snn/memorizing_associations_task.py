@@ -1,0 +1,29 @@
+"""Train or test a network that memorizes pairs of a random vector and a label.
+
+    python -m hebbian_snn.memorizing_associations_task --sequence_length 5 --num_classes 5
+
+A sample is a sequence of pairs, no label twice; then one of the vectors is shown again, and its
+label is wanted. The settings stand in ``hebbian_snn/settings/associations.yaml``; every one is a
+flag. ``--relu`` trains the twin without spikes. The network with the best validation accuracy is
+kept as ``checkpoints/hebbian_snn/associations_<pairs>.safetensors``; log and training state of the
+last epoch lie in ``checkpoints/partial``. The same command goes on with an interrupted training.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from common.errors import command_line
+from hebbian_snn.associations import AssociationsTask
+from hebbian_snn.command import run_task
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_task(AssociationsTask, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The networks of the supervised tasks: what is written, what is asked, what is answered.
+
+A network takes a batch's inputs and gives an :class:`Answer`: its outputs, and the firing rates of
+the layers that are recorded (see :mod:`hebbian_snn.rates`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from hebbian_snn.config import NetworkSettings
+from hebbian_snn.layers import (
+    Embedding,
+    Encoding,
+    LinearEmbedding,
+    Output,
+    ReadingLayer,
+    WritingLayer,
+)
+from hebbian_snn.rates import firing_rates
+from hebbian_snn.relu_layers import ReLUReadingLayer, ReLUWritingLayer
+
+
+class Answer(NamedTuple):
+    """What a network gives: outputs (B, ...), and (B, N) rates in Hz of every recorded layer."""
+
+    outputs: Tensor
+    rates: dict[str, Tensor]
+
+
+class Recalled(NamedTuple):
+    """What the memory does in a trial.
+
+    Attributes:
+        mem: (B, M, M), after writing. written, read: the spikes of ``keys`` and ``values``,
+            (B, T, M) each, while writing and while reading.
+    """
+
+    mem: Tensor
+    written: dict[str, Tensor]
+    read: dict[str, Tensor]
+
+
+class HebbianMemory(nn.Module):
+    """Writes one spike train from rest, then is asked with another, from rest.
+
+    Args:
+        n_written, n_asked: neurons that are heard while writing, while reading.
+        settings: of neurons and memory.
+        generator: of the start of the weights.
+        backend: of the kernels.
+    """
+
+    def __init__(
+        self,
+        n_written: int,
+        n_asked: int,
+        settings: NetworkSettings,
+        generator: Generator,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.write = WritingLayer(
+            n_written,
+            settings.memory_size,
+            settings.neuron,
+            settings.plasticity,
+            settings.tau_trace,
+            generator,
+            backend=backend,
+        )
+        self.read = ReadingLayer(
+            n_asked,
+            settings.memory_size,
+            settings.neuron,
+            generator,
+            settings.readout_delay,
+            backend,
+        )
+
+    def forward(self, facts: Tensor, query: Tensor) -> Recalled:
+        """(B, T, n_written) and (B, T', n_asked) spikes."""
+        written = self.write(facts)
+        read = self.read(query, written.mem)
+        return Recalled(
+            written.mem,
+            {"keys": written.key_spikes, "values": written.value_spikes},
+            {"keys": read.key_spikes, "values": read.value_spikes},
+        )
+
+
+def recorded_rates(
+    encoded: dict[str, Tensor],
+    recalled: Recalled,
+    num_time_steps: int,
+    items: Tensor | int,
+    asked: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """Firing rates (B, N), in Hz, of the encoding layers and of both layers of the memory.
+
+    Args:
+        encoded: spikes (B, T, N) of what is written. asked: spikes of the query.
+        recalled: what the memory did.
+        num_time_steps: of an item. items: that are written, without padding; (B,) or one number.
+    """
+    writing = {**encoded, **{f"write_{name}": x for name, x in recalled.written.items()}}
+    reading = {**asked, **{f"read_{name}": x for name, x in recalled.read.items()}}
+    rates = {name: firing_rates(x, num_time_steps, items) for name, x in writing.items()}
+    return rates | {name: firing_rates(x, num_time_steps) for name, x in reading.items()}
+
+
+class AssociationsNetwork(nn.Module):
+    """Remembers pairs of vector and label, and names the label of one of the vectors.
+
+    Args:
+        n_features: of a vector. n_labels: outputs.
+        num_time_steps: of an item.
+        settings: of neurons and memory.
+        generator: of the start of the weights.
+        backend: of the kernels.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_labels: int,
+        num_time_steps: int,
+        settings: NetworkSettings,
+        generator: Generator,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        size, self.num_time_steps = settings.embedding_size, num_time_steps
+        self.vectors = LinearEmbedding(n_features, size, generator)
+        self.labels = Embedding(n_labels, size, generator)
+        self.encoding = Encoding(num_time_steps, settings.neuron, size, backend)
+        self.memory = HebbianMemory(2 * size, size, settings, generator, backend)
+        self.output = Output(settings.memory_size, n_labels, generator)
+
+    def activity(
+        self, vectors: Tensor, labels: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled]:
+        """The (B, T, E) spikes of ``vectors``, ``labels`` and ``query``, and the memory's."""
+        encoded = {
+            "vectors": self.encoding(self.vectors(vectors))[0],
+            "labels": self.encoding(self.labels(labels))[0],
+            "query": self.encoding(self.vectors(query)[:, None])[0],
+        }
+        facts = torch.cat([encoded["vectors"], encoded["labels"]], 2)
+        return encoded, self.memory(facts, encoded["query"])
+
+    def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> Answer:
+        """(B, n, F) vectors, (B, n) labels and a (B, F) query to (B, labels) scores."""
+        encoded, recalled = self.activity(vectors, labels, query)
+        asked = {"query": encoded.pop("query")}
+        rates = recorded_rates(encoded, recalled, self.num_time_steps, vectors.shape[1], asked)
+        return Answer(self.output(recalled.read["values"]), rates)
+
+
+class ReLUMemory(nn.Module):
+    """The memory without spikes: one step for each item; arguments as :class:`HebbianMemory`."""
+
+    def __init__(
+        self, n_written: int, n_asked: int, settings: NetworkSettings, generator: Generator
+    ) -> None:
+        super().__init__()
+        size = settings.memory_size
+        self.write = ReLUWritingLayer(n_written, size, generator, settings.plasticity)
+        self.read = ReLUReadingLayer(n_asked, size, generator)
+
+    def forward(self, facts: Tensor, query: Tensor) -> Recalled:
+        """(B, items, n_written) and (B, items', n_asked) activities."""
+        mem, keys, values = self.write(facts)
+        read_keys, read_values = self.read(query, mem)
+        return Recalled(
+            mem, {"keys": keys, "values": values}, {"keys": read_keys, "values": read_values}
+        )
+
+
+class ReLUAssociationsNetwork(nn.Module):
+    """The twin of :class:`AssociationsNetwork`; it records no rates."""
+
+    def __init__(
+        self, n_features: int, n_labels: int, settings: NetworkSettings, generator: Generator
+    ) -> None:
+        super().__init__()
+        size = settings.embedding_size
+        self.vectors = LinearEmbedding(n_features, size, generator)
+        self.labels = Embedding(n_labels, size, generator)
+        self.memory = ReLUMemory(2 * size, size, settings, generator)
+        self.output = Output(settings.memory_size, n_labels, generator, last=1)
+
+    def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> Answer:
+        """As :meth:`AssociationsNetwork.forward`."""
+        facts = torch.cat([self.vectors(vectors).relu(), self.labels(labels).relu()], 2)
+        recalled = self.memory(facts, self.vectors(query).relu()[:, None])
+        return Answer(self.output(recalled.read["values"]), {})

@@ -1,0 +1,284 @@
+"""The training loop of the supervised tasks, in one process or several.
+
+The loss of a batch is the mean of its samples' losses and, from some epoch on, ``l2`` times the
+penalty of the firing rates. Every process takes its part of the global batch; mean rates and
+gradients are those of the global batch, so any number of processes takes the same steps. A batch is
+a function of (seed, epoch, samples), and the state after every epoch is on disk: a killed training
+goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.checkpoints import save_training_state
+from common.distributed import Distributed
+from common.runs import RunFiles
+from common.settings import to_dict
+from common.training import MetricLog, check_finite, generator, progress
+from hebbian_snn.rates import rate_penalty
+from hebbian_snn.tasks import SupervisedTask
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What is said besides the log: a line every so many steps (0: none), TensorBoard events."""
+
+    print_freq: int = 0
+    events: Any = None
+
+
+class Totals:
+    """Sums over samples: losses, scores and the rates of the recorded layers, in Hz."""
+
+    def __init__(self, task: SupervisedTask) -> None:
+        self.task = task
+        self.names: tuple[str, ...] = ()
+        self.sums = torch.zeros(3, dtype=torch.float64)
+
+    def add(self, losses: Tensor, scores: Tensor, rates: Mapping[str, Tensor]) -> None:
+        """Take up the samples of a batch: (B,) losses and scores, (B, N) rates of the layers."""
+        if not self.names and rates:
+            self.names = tuple(rates)
+            self.sums = torch.zeros(3 + len(rates), dtype=torch.float64)
+        layers = [layer.mean(1).sum() for layer in rates.values()]
+        found = torch.stack([losses.sum(), scores.sum(), *layers]).detach()
+        self.sums[0] += len(losses)
+        self.sums[1:] += found.double().cpu()
+
+    def means(self, group: Distributed) -> dict[str, Any]:
+        """Means over the samples of all processes."""
+        sums = group.all_reduce_sum(self.sums.to(group.device)).tolist()
+        count, loss, score, *layers = sums
+        means: dict[str, Any] = {
+            self.task.loss_name: loss / count,
+            self.task.score_name: score / count,
+        }
+        if layers:
+            rates = zip(self.names, layers, strict=True)
+            means["rates"] = {name: total / count for name, total in rates}
+        return means
+
+
+class Trainer:
+    """What an epoch does.
+
+    Args:
+        task: with settings and data. network: of the task, on the device of the group.
+        group: the processes that train together.
+    """
+
+    def __init__(self, task: SupervisedTask, network: nn.Module, group: Distributed) -> None:
+        self.task, self.network, self.group = task, network, group
+        self.training = task.settings.training
+
+    def batches(self, split: str) -> list[range]:
+        """The samples of every batch of a split."""
+        total, size = self.task.sizes()[split], self.training.batch_size
+        return [range(first, min(first + size, total)) for first in range(0, total, size)]
+
+    def train_epoch(
+        self, optimizer: torch.optim.Optimizer, epoch: int, reporting: Reporting = Reporting()
+    ) -> dict[str, Any]:
+        """Epoch number ``epoch`` (from 0); returns the means of its samples and steps."""
+        totals, steps = Totals(self.task), []
+        batches = self.batches("train")
+        bar = progress(batches, desc=f"epoch {epoch + 1}", shown=self.group.is_main)
+        for number, samples in enumerate(bar):
+            steps.append(self.step(optimizer, epoch, samples, totals))
+            if reporting.print_freq and (number + 1) % reporting.print_freq == 0:
+                means = totals.means(self.group)
+                if self.group.is_main:
+                    bar.write(f"  step {number + 1} of {len(batches)}: {in_words(means)}")
+        rate_terms, norms = zip(*steps, strict=True)
+        means = totals.means(self.group)
+        check_finite(means[self.task.loss_name], "the training loss")
+        rate_term = sum(rate_terms) / len(rate_terms)
+        return {
+            "loss": means[self.task.loss_name] + rate_term,
+            **means,
+            "rate_term": rate_term,
+            "gradient_norm": sum(norms) / len(norms),
+            "largest_gradient_norm": max(norms),
+        }
+
+    def step(
+        self, optimizer: torch.optim.Optimizer, epoch: int, samples: range, totals: Totals
+    ) -> tuple[float, float]:
+        """One step of the optimiser; returns the term of the rates, and the gradient's norm before
+        it is shortened."""
+        task, group, training = self.task, self.group, self.training
+        part = group.local_slice(len(samples))
+        inputs, targets = task.batch("train", epoch, samples, part).to(group.device)
+        outputs, rates = self.network(*inputs)
+        losses = task.losses(outputs, targets)
+        loss = losses.sum() / max(len(losses), 1)
+        rate_term = loss.new_zeros(())
+        if rates and epoch >= task.first_epoch_with_rates:
+            penalty = rate_penalty(list(rates.values()), training.target_rate, group)
+            rate_term = training.l2 * penalty
+        optimizer.zero_grad()
+        (loss + rate_term).backward()
+        group.average_gradients(self.network, weight=len(losses))
+        longest = training.max_grad_norm if training.max_grad_norm > 0 else torch.inf
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), longest)
+        check_finite(norm.item(), "the gradient")
+        optimizer.step()
+        totals.add(losses, task.scores(outputs, targets), rates)
+        return rate_term.item(), norm.item()
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Mean loss, score and rates of ``validation`` or ``test``."""
+        totals = Totals(self.task)
+        for samples in self.batches(split):
+            part = self.group.local_slice(len(samples))
+            inputs, targets = self.task.batch(split, 0, samples, part).to(self.group.device)
+            outputs, rates = self.network(*inputs)
+            totals.add(
+                self.task.losses(outputs, targets), self.task.scores(outputs, targets), rates
+            )
+        return totals.means(self.group)
+
+
+def new_state(task: SupervisedTask, start_epoch: int = 0) -> dict[str, Any]:
+    """The state of a training that begins; see :func:`train`."""
+    return {
+        "run": run_summary(task),
+        "epoch": start_epoch,
+        "seconds": 0.0,
+        "curve": [],
+        "best": {},
+        "network": None,
+        "optimizer": None,
+    }
+
+
+def run_summary(task: SupervisedTask) -> dict[str, Any]:
+    """What must not change when a training goes on."""
+    return {**to_dict(task.settings), "seed": task.seed, "data": about_data(task)}
+
+
+def about_data(task: SupervisedTask) -> dict[str, Any]:
+    """What files of a training say of its data."""
+    return {"task": task.name, **task.data_summary()}
+
+
+def train(
+    task: SupervisedTask,
+    group: Distributed,
+    state: dict[str, Any],
+    files: RunFiles,
+    backend: str = "auto",
+    reporting: Reporting = Reporting(),
+) -> dict[str, Any]:
+    """Train from a state to the end.
+
+    Args:
+        task: what is learned. group: the processes. backend: of the kernels.
+        state: new, or as it was read from ``files.state`` or another such file.
+        files: where state and log are written after every epoch.
+        reporting: what else is said.
+
+    Returns:
+        the state, whose ``best`` holds the tensors of the network with the best validation and its
+        test results.
+    """
+    training = task.settings.training
+    network = task.build(generator(task.seed, "start"), backend).to(group.device)
+    wanted = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(wanted, training.learning_rate)
+    if state["network"] is not None:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    trainer = Trainer(task, network, group)
+    log = _log_of(state, files) if group.is_main else None
+    while state["epoch"] < training.epochs and not should_stop(task, state["curve"]):
+        began = time.perf_counter()
+        rate = training.learning_rate_in(state["epoch"])
+        optimizer.param_groups[0]["lr"] = rate
+        line = trainer.train_epoch(optimizer, state["epoch"], reporting)
+        found = trainer.evaluate("validation")
+        line |= {f"validation_{name}": value for name, value in found.items()}
+        line |= {"learning_rate": rate, "seconds": time.perf_counter() - began}
+        state["epoch"] += 1
+        state["seconds"] += line["seconds"]
+        state["curve"].append({"epoch": state["epoch"], **line})
+        _keep_best(task, state, found, network)
+        state |= {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        if group.is_main:
+            save_training_state(files.state, state)
+            log.write(state["epoch"], **line)
+            _report(state, training.epochs, reporting)
+    if state["best"]:
+        network.load_state_dict(state["best"]["tensors"])
+        state["best"]["test"] = trainer.evaluate("test")
+    return state
+
+
+def should_stop(task: SupervisedTask, curve: list[dict[str, Any]]) -> bool:
+    """Whether the last epochs have all scored what ``stop_score`` asks for."""
+    training = task.settings.training
+    if training.stop_score is None or len(curve) < training.stop_epochs:
+        return False
+    last = [line[f"validation_{task.score_name}"] for line in curve[-training.stop_epochs :]]
+    if task.higher_is_better:
+        return min(last) >= training.stop_score
+    return max(last) <= training.stop_score
+
+
+def _keep_best(
+    task: SupervisedTask, state: dict[str, Any], found: dict[str, Any], network: nn.Module
+) -> None:
+    sign = 1 if task.higher_is_better else -1
+    score, best = found[task.score_name], state["best"].get("validation")
+    if best is None or sign * score > sign * best[task.score_name]:
+        tensors = {name: x.detach().cpu().clone() for name, x in network.state_dict().items()}
+        state["best"] = {"epoch": state["epoch"], "validation": found, "tensors": tensors}
+
+
+def _log_of(state: dict[str, Any], files: RunFiles) -> MetricLog:
+    """The log with the lines of a state."""
+    log = MetricLog(files.log)
+    for line in state["curve"]:
+        log.write(**line)
+    return log
+
+
+def _report(state: dict[str, Any], epochs: int, reporting: Reporting) -> None:
+    """Say what an epoch brought."""
+    line = state["curve"][-1]
+    left = (epochs - state["epoch"]) * line["seconds"] / 3600
+    shown = {key: value for key, value in line.items() if key not in ("epoch", "seconds")}
+    print(
+        f"epoch {state['epoch']} of {epochs}: {in_words(shown)}; "
+        f"{line['seconds']:.1f} s, {left:.1f} h left at most",
+        flush=True,
+    )
+    if reporting.events is not None:
+        for name, value in _numbers(line):
+            reporting.events.add_scalar(name, value, state["epoch"])
+        reporting.events.flush()
+
+
+def in_words(metrics: Mapping[str, Any]) -> str:
+    """Metrics in one line; mean firing rates are left to the log."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}"
+        for name, value in _numbers(metrics)
+        if "/" not in name
+    )
+
+
+def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,116 @@
+"""What a supervised task is to the training loop, :mod:`hebbian_snn.supervised`.
+
+A task names its settings and its data, builds its network, and says what is lost and what is scored
+for every sample. Everything else, from flags to processes, is shared: a task's script is::
+
+    @command_line
+    def main(argv=None):
+        run_task(AssociationsTask, __doc__, argv)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from common.training import generator
+
+
+class Batch(NamedTuple):
+    """Samples: what the network takes, tensors (B, ...), and what it should answer, (B, ...)."""
+
+    inputs: tuple[Tensor, ...]
+    targets: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(tuple(x.to(device) for x in self.inputs), self.targets.to(device))
+
+
+class SupervisedTask(ABC):
+    """One task with its settings.
+
+    A subclass sets the class attributes, takes ``(settings, seed)`` and implements the abstract
+    methods. By default it is a classification: cross-entropy, and accuracy with ties counted as
+    wrong.
+
+    Attributes:
+        name: of the task: of its settings file, and in its checkpoints.
+        settings_type: dataclass with ``relu: bool`` and the sections ``network`` and ``training``
+            of :mod:`hebbian_snn.config`, and any others. Whatever is not in ``training`` changes
+            network or data.
+        loss_name, score_name: of the two numbers of a sample in logs.
+        higher_is_better: what the validation's score of the kept network is.
+        first_epoch_with_rates: from this epoch on the loss has the term of the firing rates.
+        may_differ: settings ("section.name") that an evaluation may change.
+        settings: of this task. seed: of the random batches.
+    """
+
+    name: ClassVar[str]
+    settings_type: ClassVar[type]
+    loss_name: ClassVar[str] = "cross_entropy"
+    score_name: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+    first_epoch_with_rates: ClassVar[int] = 1
+    may_differ: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: Any, seed: int) -> None:
+        self.settings, self.seed = settings, seed
+
+    @property
+    @abstractmethod
+    def checkpoint_name(self) -> str:
+        """Of the shipped checkpoint, without folder and suffix."""
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Samples of an epoch of ``train``, of ``validation`` and of ``test``."""
+
+    @abstractmethod
+    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
+        """A part of a batch, on the CPU.
+
+        The batch must be a function of (seed, epoch, samples) in training and of samples
+        otherwise: then it is the same in any number of processes, and after an interruption.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``. epoch: from 0.
+            samples: of the epoch (of the split), that the whole batch has.
+            part: which of these are wanted here.
+        """
+
+    @abstractmethod
+    def build(self, generator: Generator, backend: str = "auto") -> nn.Module:
+        """The network at its start: a batch's inputs to :class:`hebbian_snn.models.Answer`."""
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What every sample loses, (B,)."""
+        return functional.cross_entropy(outputs, targets, reduction="none")
+
+    def scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What every sample scores, (B,)."""
+        return correct(outputs, targets)
+
+    def data_summary(self) -> dict[str, Any]:
+        """What a checkpoint says of the data, besides the settings."""
+        return {}
+
+
+def correct(outputs: Tensor, targets: Tensor) -> Tensor:
+    """1 where the target's output (B, classes) is above all others, else 0; (B,).
+
+    A tie is wrong: a network that is silent for a sample knows nothing.
+    """
+    chosen = outputs.gather(1, targets[:, None])[:, 0]
+    others = outputs.scatter(1, targets[:, None], -torch.inf).amax(1)
+    return (chosen > others).to(outputs.dtype)
+
+
+def shuffled(n: int, seed: int, epoch: int, samples: range) -> Tensor:
+    """Which of ``n`` stored samples these samples of an epoch are: each one once an epoch."""
+    order = torch.randperm(n, generator=generator(seed, "order", epoch))
+    return order[samples.start : samples.stop]
