@@ -1,0 +1,4 @@
+from snn_tha.run import run_dataset
+
+if __name__ == "__main__":
+    run_dataset("dvs")

@@ -1,0 +1,152 @@
+"""Train networks on a data set, one trial for every seed.
+
+    python -m snn_tha.run --dataset mnist
+
+The settings stand in ``snn_tha/settings/<dataset>.yaml``; every one is a flag. Without more flags
+the network is binarised and its thresholds are annealed; ``--annealing false`` lets them stay where
+they start (with ``--fixed final``: at their final values), ``--binarize false`` trains a network of
+full precision. The epoch with the best validation accuracy is kept (``--select_on test``: the best
+test accuracy, as the original does). A killed training goes on where it was; so does one with
+several processes (``torchrun --nproc_per_node 2 -m snn_tha.run ...``).
+
+The log of a trial, one line an epoch, is ``checkpoints/partial/snn_tha_<name>.jsonl`` while it
+runs; then ``<name>.csv`` (a row for every trial and epoch) and ``<name>.json`` (settings, scores
+of the kept epochs, mean and spread) lie in ``results/snn_tha_runs``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.checkpoints import load_checkpoint
+from common.distributed import add_arguments as add_distributed_arguments
+from common.distributed import distributed
+from common.errors import UserError, command_line
+from common.paths import CHECKPOINTS, RESULTS
+from common.runs import add_run_arguments, finish_run, start_run
+from common.settings import add_arguments, overrides_from_args
+from datasets.choices import DATA_CHOICES
+from snn_tha.config import DATASETS, Settings, tha_settings
+from snn_tha.data import load_data
+from snn_tha.kernels import BACKENDS
+from snn_tha.logs import write_logs
+from snn_tha.memory import keep_freed_memory
+from snn_tha.train import Trainer, train
+
+MODEL = "snn_tha"
+_WORDS = ("true", "false")
+
+
+def network_name(settings: Settings, seed: int) -> str:
+    """Of a trained network: data set, condition unless it is annealing, seed unless it is 0."""
+    parts = [settings.dataset]
+    if settings.condition != "annealing":
+        parts.append(settings.condition)
+    if seed:
+        parts.append(f"seed{seed}")
+    return "_".join(parts)
+
+
+def spell_switches(arguments: Sequence[str]) -> list[str]:
+    """``--binarize false`` and ``--binarize=false`` as ``--no-binarize``, and likewise ``true``."""
+    spelled: list[str] = []
+    for argument in arguments:
+        flag, _, word = argument.rpartition("=")
+        if not flag and spelled and spelled[-1].startswith("--") and word.lower() in _WORDS:
+            flag = spelled.pop()
+        if flag.startswith("--") and word.lower() in _WORDS:
+            spelled.append(flag if word.lower() == "true" else f"--no-{flag[2:]}")
+        else:
+            spelled.append(argument)
+    return spelled
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m snn_tha.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--trials", type=int, default=1, help="trainings, with seeds from --seed on (default: 1)"
+    )
+    parser.add_argument(
+        "--data",
+        choices=DATA_CHOICES,
+        default="auto",
+        help="real, the small embedded default, or auto (real ones where they can be had)",
+    )
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        help=f"of the neurons: {', '.join(BACKENDS)} or auto (default: auto)",
+    )
+    parser.add_argument(
+        "--logs",
+        type=Path,
+        default=RESULTS / "snn_tha_runs",
+        help="folder for CSV and JSON logs (default: results/snn_tha_runs)",
+    )
+    add_arguments(parser, Settings)
+    add_distributed_arguments(parser)
+    return parser
+
+
+def _trial(args: argparse.Namespace, seed: int) -> argparse.Namespace:
+    """The flags for one trial: its seed, and with --out a file of its own."""
+    trial = copy.copy(args)
+    trial.seed = seed
+    if args.out and seed != args.seed:
+        trial.out = args.out.with_name(f"{args.out.stem}_seed{seed}{args.out.suffix}")
+    return trial
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    args = _parser().parse_args(spell_switches(sys.argv[1:] if argv is None else argv))
+    if args.trials < 1:
+        raise UserError(f"--trials is {args.trials}; give 1 or more")
+    dataset = getattr(args, "dataset", DATASETS[0])
+    if dataset not in DATASETS:
+        raise UserError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+    settings = tha_settings(dataset, overrides_from_args(Settings, args))
+    keep_freed_memory()
+    done = []
+    with distributed(args, args.device) as group:
+        data = None
+        for seed in range(args.seed, args.seed + args.trials):
+            trial = _trial(args, seed)
+            name = network_name(settings, seed)
+            done.append(trial.out or CHECKPOINTS / MODEL / f"{name}.safetensors")
+            files = start_run(MODEL, name, settings, trial)
+            if files is None:
+                continue
+            data = data or load_data(settings, args.data)
+            state = train(Trainer(settings, data, seed, group, args.backend), files)
+            if group.is_main:
+                finish_run(MODEL, settings, state, data.about, seed, files)
+                best = state["best"]
+                print(
+                    f"{files.checkpoint}: test accuracy {100 * best['test_accuracy']:.2f} %, "
+                    f"epoch {best['epoch']} of {state['epoch']}, {state['seconds']:.0f} s"
+                )
+            group.barrier()
+        if group.is_main:
+            name = done[0].stem
+            write_logs(args.logs, name, [load_checkpoint(path, model=MODEL) for path in done])
+            print(f"{args.logs / name}.csv and .json hold the logs")
+
+
+def run_dataset(dataset: str) -> None:
+    """The command line for one data set, as ``python run.py`` in its folder uses it."""
+    sys.exit(main(["--dataset", dataset, *sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""The training loop: what an epoch does, and all epochs to the chosen network.
+
+An epoch's random numbers depend on (seed, epoch, sample) only, and the state after every epoch is
+on disk, so a killed training goes on exactly where it was; several processes do what one does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.checkpoints import load_training_state, save_training_state
+from common.distributed import Distributed
+from common.runs import RunFiles, check_same_run
+from common.settings import to_dict
+from common.training import (
+    EarlyStopping,
+    MetricLog,
+    check_finite,
+    generator,
+    has_bfloat16,
+    progress,
+)
+from snn_tha.config import Settings, TrainingSettings
+from snn_tha.data import DataSet, Samples
+from snn_tha.losses import count_loss, n_correct
+from snn_tha.network import Draws, Execution, Network
+from snn_tha.neurons import LIFParameters
+
+VALIDATION_WINDOW = "validation windows"
+
+
+class Evaluation(NamedTuple):
+    """Scores of a network on some samples.
+
+    Attributes:
+        accuracy: share of right predictions.
+        rates: spikes per neuron and step of every layer.
+        dead: share of every layer's neurons that never fire on any sample.
+    """
+
+    accuracy: float
+    rates: list[float]
+    dead: list[float]
+
+
+def build_network(
+    settings: Settings,
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    generator: torch.Generator | None = None,
+) -> Network:
+    """A fresh network for samples of this shape."""
+    network = settings.network
+    return Network(
+        input_shape,
+        network.convolutions,
+        [*network.hidden, n_classes],
+        batch_norm=network.batch_norm,
+        binary=network.binarize,
+        dropout=network.dropout,
+        generator=generator,
+    )
+
+
+def build_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Adam with betas (0.9, 0.999) or SGD with momentum, without weight decay."""
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True)
+    return torch.optim.SGD(
+        network.parameters(), settings.learning_rate, settings.momentum, fused=True
+    )
+
+
+def cosine_rate(settings: TrainingSettings, optimizer_steps: int) -> float:
+    """lr (1 + cos(pi n / t_0)) / 2: it goes on up and down."""
+    return settings.learning_rate * (1 + math.cos(math.pi * optimizer_steps / settings.t_0)) / 2
+
+
+class Trainer:
+    """What an epoch does, in one process or several.
+
+    Args:
+        settings: of the network and its training.
+        data: its samples.
+        seed: of start, order, windows and dropout.
+        group: the processes that train together; each takes its part of every batch.
+        backend: of the scans.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        data: DataSet,
+        seed: int,
+        group: Distributed,
+        backend: str = "auto",
+    ) -> None:
+        self.settings, self.data, self.seed, self.group = settings, data, seed, group
+        bfloat16 = (
+            settings.training.bfloat16 and group.device.type == "cpu" and has_bfloat16(group.device)
+        )
+        self.execution = Execution(backend, bfloat16, group)
+
+    def train_epoch(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        epoch: int,
+        optimizer_steps: int,
+        shown: bool = False,
+    ) -> tuple[float, int]:
+        """Epoch number ``epoch`` (from 0), after so many optimiser steps; returns its loss and how
+        many steps there are after it."""
+        network.train()
+        training, samples = self.settings.training, self.data.train_indices
+        drawn = torch.randperm(len(samples), generator=generator(self.seed, "epoch", epoch))
+        batches = np.split(
+            samples[drawn], range(training.batch_size, len(samples), training.batch_size)
+        )
+        total = torch.zeros((), dtype=torch.float64, device=self.group.device)
+        windows = generator(self.seed, "windows", epoch) if self.data.random_windows else None
+        for batch in progress(batches, desc=f"epoch {epoch + 1}", unit="batch", shown=shown):
+            optimizer.param_groups[0]["lr"] = cosine_rate(training, optimizer_steps)
+            optimizer.zero_grad()
+            neurons = self.settings.neurons(optimizer_steps)
+            total += self._loss(network, batch, neurons, epoch, windows)
+            self.group.sum_gradients(network)
+            clip(network, training)
+            optimizer.step()
+            optimizer_steps += 1
+        loss = self.group.all_reduce_sum(total).item() / len(samples)
+        check_finite(loss, "the training loss")
+        return loss, optimizer_steps
+
+    def _loss(
+        self,
+        network: Network,
+        batch: np.ndarray,
+        neurons: list[LIFParameters],
+        epoch: int,
+        windows: torch.Generator | None,
+    ) -> Tensor:
+        """The summed loss of this process's part of a batch; the gradients are added up, as parts
+        of those of the batch's mean."""
+        part = self.group.local_slice(len(batch))
+        x = self.data.train.batch(batch, windows)[:, part].to(self.group.device)
+        mine = batch[part]
+        spikes = network(
+            x, neurons, self.data.train.steps, Draws(self.seed, epoch, mine), self.execution
+        )
+        labels = self.data.train.labels[mine].to(self.group.device)
+        loss = count_loss(spikes[-1], labels)
+        (loss / len(batch)).backward()
+        return loss.detach()
+
+    def validate(self, network: Network, optimizer_steps: int) -> Evaluation:
+        """Scores on the validation samples, the same windows every time."""
+        windows = generator(0, VALIDATION_WINDOW) if self.data.random_windows else None
+        return self._evaluate(
+            network, self.data.train, self.data.validation_indices, optimizer_steps, windows
+        )
+
+    def test(self, network: Network, optimizer_steps: int) -> Evaluation:
+        """Scores on the test samples."""
+        return self._evaluate(network, self.data.test, self.data.test_indices, optimizer_steps)
+
+    @torch.inference_mode()
+    def _evaluate(
+        self,
+        network: Network,
+        samples: Samples,
+        indices: np.ndarray,
+        optimizer_steps: int,
+        windows: torch.Generator | None = None,
+    ) -> Evaluation:
+        network.eval()
+        neurons = self.settings.neurons(optimizer_steps)
+        correct = torch.zeros((), dtype=torch.int64, device=self.group.device)
+        fired = [
+            torch.zeros(math.prod(shape), dtype=torch.float64, device=self.group.device)
+            for shape in network.shapes
+        ]
+        for batch in _batches(indices, self.settings.training.batch_size):
+            part = self.group.local_slice(len(batch))
+            x = samples.batch(batch, windows)[:, part].to(self.group.device)
+            spikes = network(x, neurons, samples.steps, execution=self.execution)
+            correct += n_correct(spikes[-1], samples.labels[batch[part]].to(correct.device))
+            for total, of_layer in zip(fired, spikes, strict=True):
+                total += of_layer.sum((0, 1), dtype=torch.float32)
+        fired = [self.group.all_reduce_sum(total) for total in fired]
+        chances = len(indices) * samples.steps
+        return Evaluation(
+            self.group.all_reduce_sum(correct).item() / len(indices),
+            [total.mean().item() / chances for total in fired],
+            [(total == 0).double().mean().item() for total in fired],
+        )
+
+
+def clip(network: Network, settings: TrainingSettings) -> None:
+    """Clip the gradients' norm, then the weights, as far as the settings say so."""
+    if settings.gradient_clip is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
+    if settings.weight_clip is not None:
+        with torch.no_grad():
+            for layer in (*network.convolutions, *network.linears):
+                layer.weight.clamp_(-settings.weight_clip, settings.weight_clip)
+
+
+def _batches(indices: np.ndarray, size: int) -> list[np.ndarray]:
+    return np.split(indices, range(size, len(indices), size))
+
+
+def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
+    """Train to the end and return the state, whose ``best`` holds the chosen network.
+
+    Args:
+        trainer: what an epoch does.
+        files: where the state and the log lie; a state found there is resumed.
+    """
+    settings, group, data = trainer.settings, trainer.group, trainer.data
+    training = settings.training
+    network = build_network(
+        settings, data.train.shape, data.train.n_classes, generator(trainer.seed, "start")
+    ).to(group.device)
+    optimizer = build_optimizer(network, training)
+    stopping = EarlyStopping(training.patience)
+    run = {**to_dict(settings), "seed": trainer.seed, "data": data.about}
+    state = {"epoch": 0, "optimizer_steps": 0, "seconds": 0.0, "best": {}}
+    if files.state.exists():
+        state = load_training_state(files.state)
+        check_same_run(state["run"], run, files.state)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        stopping.load_state_dict(state["stopping"])
+    log = MetricLog(files.log, state["epoch"]) if group.is_main else None
+    while state["epoch"] < training.epochs and not stopping.should_stop:
+        began = time.perf_counter()
+        loss, state["optimizer_steps"] = trainer.train_epoch(
+            network, optimizer, state["epoch"], state["optimizer_steps"], shown=group.is_main
+        )
+        train_seconds = time.perf_counter() - began
+        line = scores(trainer, network, state["optimizer_steps"])
+        state["epoch"] += 1
+        if stopping.update(1 - line[f"{training.select_on}_accuracy"]):
+            tensors = {k: v.cpu().clone() for k, v in network.state_dict().items()}
+            state["best"] = {"epoch": state["epoch"], **line, "tensors": tensors}
+        state["seconds"] += time.perf_counter() - began
+        if group.is_main:
+            log.write(state["epoch"], loss=loss, **line, seconds=round(train_seconds, 2))
+            save_training_state(
+                files.state,
+                {
+                    **state,
+                    "run": run,
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "stopping": stopping.state_dict(),
+                },
+            )
+    return state
+
+
+def scores(trainer: Trainer, network: Network, optimizer_steps: int) -> dict[str, Any]:
+    """What the log says of an epoch besides its loss and time.
+
+    Firing rates (spikes per neuron and step) and shares of dead neurons are those on test samples.
+    """
+    training = trainer.settings.training
+    tested = trainer.test(network, optimizer_steps)
+    line: dict[str, Any] = {}
+    if training.select_on == "validation":
+        line["validation_accuracy"] = trainer.validate(network, optimizer_steps).accuracy
+    return {
+        **line,
+        "test_accuracy": tested.accuracy,
+        "learning_rate": cosine_rate(training, optimizer_steps),
+        "optimizer_steps": optimizer_steps,
+        "thresholds": [neuron.thr for neuron in trainer.settings.neurons(optimizer_steps)],
+        "rates": tested.rates,
+        "dead": tested.dead,
+    }
