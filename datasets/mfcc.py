@@ -24,12 +24,6 @@ HOP = 200
 """Samples from one frame to the next, 25 ms."""
 
 BANDS = 128
-COEFFICIENTS = 20
-"""Of a frame, without the first one, its loudness."""
-
-MAP_FRAMES = 30
-"""Frames of a map."""
-
 SILENCE = 1e-6  # magnitude of samples that are cut off at both ends
 _FLOOR = 1e-10  # power
 _RANGE = 80.0  # dB below the loudest band of a recording
@@ -37,47 +31,49 @@ _FLAT = 1e-3  # dB, standard deviation of a frame without any contrast
 
 
 class Frames(NamedTuple):
-    """Coefficients (F, 20) of the frames of all recordings, and where each recording starts,
+    """Coefficients (F, n) of the frames of all recordings, and where each recording starts,
     (N + 1,)."""
 
     coefficients: Tensor
     offsets: Tensor
 
 
-def digit_maps(recordings: Recordings) -> Tensor:
-    """Recordings as maps (N, 1, 30, 20) for convolutional networks: time, then coefficient.
+def digit_maps(recordings: Recordings, frames: int = 30, coefficients: int = 20) -> Tensor:
+    """Recordings as maps (N, 1, frames, coefficients) for convolutional networks.
 
-    The 30 frames around the one with the largest sum of coefficients (shifted inward at both ends,
+    The frames around the one with the largest sum of coefficients (shifted inward at both ends,
     zeros after the end of shorter recordings), every frame with mean 0 and variance 1 over its
     coefficients. Frames without contrast become 0. Raises as :func:`mfcc`.
     """
-    frames = mfcc(recordings.samples, recordings.offsets)
-    counts = frames.offsets.diff()
-    parts = frames.coefficients.split(counts.tolist())
-    padded = pad_sequence(parts, batch_first=True)  # (N, longest, 20)
-    padded = pad(padded, (0, 0, 0, max(0, MAP_FRAMES - padded.shape[1])))
+    found = mfcc(recordings.samples, recordings.offsets, coefficients)
+    counts = found.offsets.diff()
+    parts = found.coefficients.split(counts.tolist())
+    padded = pad_sequence(parts, batch_first=True)  # (N, longest, coefficients)
+    padded = pad(padded, (0, 0, 0, max(0, frames - padded.shape[1])))
     places = torch.arange(padded.shape[1])
     sums = padded.sum(2).masked_fill(places >= counts[:, None], -math.inf)
-    last_start = (counts - MAP_FRAMES).clamp(min=0)
-    starts = (sums.argmax(1) - MAP_FRAMES // 2).clamp(min=0).minimum(last_start)
-    chosen = starts[:, None] + torch.arange(MAP_FRAMES)
+    last_start = (counts - frames).clamp(min=0)
+    starts = (sums.argmax(1) - frames // 2).clamp(min=0).minimum(last_start)
+    chosen = starts[:, None] + torch.arange(frames)
     maps = padded.take_along_dim(chosen[:, :, None], 1)
     centred = maps - maps.mean(2, keepdim=True)
     spread = centred.square().mean(2, keepdim=True).sqrt()
     return torch.where(spread > _FLAT, centred / spread.clamp(min=_FLAT), 0)[:, None]
 
 
-def mfcc(samples: Tensor, offsets: Tensor) -> Frames:
-    """Coefficients 1 to 20 of all frames of recordings without their silent ends.
+def mfcc(samples: Tensor, offsets: Tensor, coefficients: int = 20) -> Frames:
+    """Coefficients 1, 2, ... of all frames of recordings without their silent ends.
 
     Frames of 400 samples every 200, centred, reflected at both ends, under a periodic Hann window;
     power in 128 mel bands from 0 to 4 kHz (triangles of height 1, HTK's scale); 10 log10, at most
-    80 dB below the recording's maximum; orthonormal DCT-II without coefficient 0.
+    80 dB below the recording's maximum; orthonormal DCT-II without coefficient 0, the loudness.
 
     Args:
         samples: (S,) in [-1, 1), 8 000 a second. offsets: (N + 1,), see :class:`Recordings`.
+        coefficients: of a frame, 127 at most.
 
-    Raises :class:`UserError` for a recording that is shorter than a frame without its silent ends.
+    Raises :class:`UserError` for a recording that is shorter than a frame without its silent ends,
+    and for a number of coefficients that there are not.
     """
     starts, lengths = _trim(samples, offsets)
     counts = 1 + lengths // HOP
@@ -94,7 +90,7 @@ def mfcc(samples: Tensor, offsets: Tensor) -> Frames:
     loudest = level.new_full((len(counts),), -math.inf)
     loudest.scatter_reduce_(0, clip, level.amax(1), "amax")
     level = level.maximum(loudest[clip, None] - _RANGE)
-    return Frames(level @ cosines().to(samples.dtype), offsets_of(counts))
+    return Frames(level @ cosines(coefficients).to(samples.dtype), offsets_of(counts))
 
 
 def mel_filters() -> Tensor:
@@ -112,11 +108,16 @@ def mel_filters() -> Tensor:
     return rising.minimum(falling).clamp(min=0)
 
 
-def cosines() -> Tensor:
-    """Orthonormal DCT-II (128, 20) float64: bands, coefficients 1 to 20."""
+def cosines(coefficients: int) -> Tensor:
+    """Orthonormal DCT-II (128, coefficients) float64, from coefficient 1 on.
+
+    Raises :class:`UserError` unless there are so many.
+    """
+    if not 0 < coefficients < BANDS:
+        raise UserError(f"{BANDS} bands have 1 to {BANDS - 1} coefficients, not {coefficients}")
     band = torch.arange(BANDS, dtype=torch.float64) + 0.5
-    coefficient = torch.arange(1, COEFFICIENTS + 1)
-    return math.sqrt(2 / BANDS) * torch.cos(math.pi / BANDS * band[:, None] * coefficient)
+    numbers = torch.arange(1, coefficients + 1)
+    return math.sqrt(2 / BANDS) * torch.cos(math.pi / BANDS * band[:, None] * numbers)
 
 
 def _trim(samples: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

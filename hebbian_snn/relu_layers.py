@@ -56,7 +56,10 @@ class ReLUReadingLayer(nn.Module):
 
 
 class ReLUConvolution(nn.Module):
-    """3 x 3 convolution with padding 1, ReLU, 2 x 2 max pooling."""
+    """3 x 3 convolution with padding 1, ReLU, 2 x 2 max pooling.
+
+    Pooled first, which gives the same and leaves a quarter for the ReLU.
+    """
 
     def __init__(self, n_inputs: int, generator: Generator, n_outputs: int = 64) -> None:
         super().__init__()
@@ -64,5 +67,5 @@ class ReLUConvolution(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H // 2, W // 2)."""
-        activities = functional.conv2d(maps, self.weight, padding=1).relu()
-        return functional.max_pool2d(activities, 2)
+        currents = functional.conv2d(maps, self.weight, padding=1)
+        return functional.max_pool2d(currents, 2).relu()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from datasets.mfcc import MAP_FRAMES, cosines, digit_maps, mel_filters, mfcc
+from datasets.mfcc import cosines, digit_maps, mel_filters, mfcc
 from datasets.spoken_digits import Recordings, load_spoken_digits, offsets_of, tones
 
 GIVEN = os.environ.get("SNN_DATA")
@@ -82,7 +82,7 @@ def recordings_of(*clips, dtype=torch.float64):
 def test_filters_and_cosines():
     plain = np.stack([plain_filter(band) for band in range(128)], 1)
     np.testing.assert_allclose(mel_filters().numpy(), plain, atol=1e-9)
-    basis = cosines()
+    basis = cosines(20)
     torch.testing.assert_close(basis.T @ basis, torch.eye(20, dtype=torch.float64))
 
 
@@ -122,11 +122,26 @@ def test_maps_equal_the_formulas():
     lengths = [400, 2400, 5799, 5800, 6000, 9000, 15000]
     clips = [chirp(n) + 1e-4 * generator.normal(size=n + 200) for n in lengths]
     found = digit_maps(recordings_of(*clips))
-    assert found.shape == (len(lengths), 1, MAP_FRAMES, 20)
+    assert found.shape == (len(lengths), 1, 30, 20)
     for clip, own in zip(clips, found, strict=True):
         np.testing.assert_allclose(own[0].numpy(), plain_map(clip), atol=1e-6)
     single = digit_maps(recordings_of(*clips, dtype=torch.float32))
     torch.testing.assert_close(single.double(), found, atol=2e-3, rtol=0)
+
+
+def test_other_sizes():
+    clip = chirp(9000)
+    whole = mfcc(*recordings_of(clip)[:2], coefficients=33).coefficients
+    torch.testing.assert_close(whole[:, :20], mfcc(*recordings_of(clip)[:2]).coefficients)
+    own = digit_maps(recordings_of(clip), frames=12, coefficients=33)[0, 0]
+    start = int(whole.sum(1).argmax()) - 6
+    expected = whole[start : start + 12]
+    expected = (expected - expected.mean(1, keepdim=True)) / expected.std(
+        1, correction=0, keepdim=True
+    )
+    torch.testing.assert_close(own, expected)
+    with pytest.raises(UserError, match="1 to 127 coefficients, not 128"):
+        digit_maps(recordings_of(clip), coefficients=128)
 
 
 def test_the_window_is_around_the_peak_and_inside():

@@ -1,0 +1,58 @@
+"""Written and spoken digits for the cross-modal task: loaded once, divided the same everywhere."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from datasets.choices import Data
+from datasets.mfcc import digit_maps
+from datasets.real import load_mnist
+from datasets.spoken_digits import load_spoken_digits
+
+VALIDATION_EVERY = 10
+"""Every tenth sample of the official training set is for validation."""
+
+REAL_SOURCES = ("MNIST", "FSDD v1.0.10")
+
+
+class Digits(NamedTuple):
+    """``images`` (N, H, W), uint8 or float32; ``labels`` (N,) int64; ``source``, what they are."""
+
+    images: Tensor
+    labels: Tensor
+    source: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a checkpoint says of them."""
+        digest = hashlib.sha256(self.images.numpy()).hexdigest()
+        return {"source": self.source, "samples": len(self.labels), "sha256": digest}
+
+
+@functools.cache
+def written_digits(split: str, data: Data) -> Digits:
+    """Images (N, 28, 28) uint8 of "train", "validation" or "test"; errors as ``load_mnist``."""
+    found = load_mnist("test" if split == "test" else "train", data)
+    return _part(found.images, found.labels, found.source, split)
+
+
+@functools.cache
+def spoken_digits(split: str, data: Data, num_mfcc: int, num_mfcc_time_samples: int) -> Digits:
+    """Maps (N, num_mfcc_time_samples, num_mfcc) float32 of "train", "validation" or "test"; errors
+    as ``load_spoken_digits`` and ``digit_maps``."""
+    found = load_spoken_digits("test" if split == "test" else "train", data)
+    maps = digit_maps(found, num_mfcc_time_samples, num_mfcc)[:, 0]
+    return _part(maps, found.labels, found.source, split)
+
+
+def _part(images: Tensor, labels: Tensor, source: str, split: str) -> Digits:
+    if split == "test":
+        return Digits(images, labels, source)
+    held_out = torch.arange(len(labels)) % VALIDATION_EVERY == VALIDATION_EVERY - 1
+    chosen = held_out if split == "validation" else ~held_out
+    return Digits(images[chosen], labels[chosen], source)

@@ -1,0 +1,29 @@
+"""Train a classifier of digits, whose encoder is then converted to spikes.
+
+    python -m hebbian_snn.pretrain_digit_classifier            written digits, MNIST
+    python -m hebbian_snn.pretrain_digit_classifier --audio    spoken digits, FSDD
+
+The settings stand in ``hebbian_snn/settings/digits.yaml``; every one is a flag. A tenth of the
+official training set is for validation. The network with the best validation accuracy is kept as
+``checkpoints/hebbian_snn/digits_image.safetensors`` or ``digits_audio.safetensors``, with its
+accuracy on the official test set. The same command goes on with an interrupted training.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from common.errors import command_line
+from hebbian_snn.command import run_task
+from hebbian_snn.digit_classifier import ClassifierTask
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_task(ClassifierTask, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Train a prototypical network on Omniglot, whose encoder is then converted to spikes.
+
+    python -m hebbian_snn.pretrain_protonet
+
+A step is an episode of 60 classes, one image of each to compare with and five to be classified. The
+settings stand in ``hebbian_snn/settings/protonet.yaml``; every one is a flag. The network with the
+best validation accuracy (5 classes, 1 + 15 images) is kept as
+``checkpoints/hebbian_snn/protonet.safetensors``, with its accuracy on 1 000 episodes of the test
+classes. The same command goes on with an interrupted training.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from common.errors import command_line
+from hebbian_snn.command import run_task
+from hebbian_snn.protonet import ProtonetTask
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_task(ProtonetTask, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
