@@ -13,13 +13,15 @@ d=0.15``. ``python -m snn_tha.figures.temporal`` draws what is found.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -164,6 +166,21 @@ def run_network(
     return spikes, membrane_scan(network.output(spikes), neuron)[:, 0]
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread inside the block: an iteration takes 2 ms, and on a busy machine more
+    threads spend many times that in waiting for each other."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
+
+
+@one_thread()
 def train_condition(settings: SpikeTimingSettings, condition: str, seed: int) -> Training:
     """Train one condition from its start.
 
@@ -213,7 +230,7 @@ def well_timed(settings: SpikeTimingSettings, spikes: np.ndarray) -> np.ndarray:
 def compute(
     settings: SpikeTimingSettings, seeds: Sequence[int], profile: str = "full"
 ) -> tuple[Record, dict[str, np.ndarray]]:
-    """Train every condition with every seed.
+    """Train every condition with every seed, in one thread.
 
     Returns:
         the record, and for every condition ``"a-membranes"`` and so on, the fields of
