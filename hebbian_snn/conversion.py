@@ -1,0 +1,127 @@
+"""From a trained convolutional network with ReLU to the same one with spikes.
+
+The weights are copied. A layer's neurons share a threshold, the largest current that any of them
+gets from training images (threshold balancing, Diehl et al. 2015): with a higher one they would
+hardly fire, with a lower one large currents would be cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.checkpoints import Checkpoint
+from common.errors import UserError
+from common.files import write_json
+from common.paths import DATA_FILES
+from common.training import progress
+from hebbian_snn.encoders import BLOCKS
+from hebbian_snn.spiking_cnn import FAST_CHUNK, Passage, SpikingEncoder
+
+FOLDER = DATA_FILES / "hebbian_snn"
+"""Where thresholds and spike trains are kept that took long to compute."""
+
+
+def copy_weights(source: Checkpoint, encoder: SpikingEncoder) -> None:
+    """Give an encoder the convolution kernels of a trained network that has one.
+
+    Raises :class:`UserError` where the checkpoint lacks them, or holds others.
+    """
+    with torch.no_grad():
+        for k, block in enumerate(encoder.blocks):
+            found = [x for n, x in source.tensors.items() if n.endswith(f"blocks.{k}.weight")]
+            if len(found) != 1 or found[0].shape != block.weight.shape:
+                raise UserError(
+                    f"{source.path} does not hold the encoder that is wanted, with convolutions of "
+                    f"{tuple(block.weight.shape)} in block {k + 1}; give another checkpoint"
+                )
+            block.weight.copy_(found[0])
+
+
+def set_thresholds(encoder: SpikingEncoder, thresholds: Sequence[float]) -> None:
+    """Give each block its threshold.
+
+    Raises :class:`UserError` unless there are four, above 0.
+    """
+    if len(thresholds) != BLOCKS or not all(thr > 0 for thr in thresholds):
+        raise UserError(f"{BLOCKS} thresholds above 0 are needed, not {list(thresholds)}")
+    with torch.no_grad():
+        for block, thr in zip(encoder.blocks, thresholds, strict=True):
+            block.thr.fill_(thr)
+
+
+@torch.no_grad()
+def balance_thresholds(encoder: SpikingEncoder, images: Tensor) -> list[float]:
+    """Set the thresholds to the largest currents, layer by layer from the first: the later ones
+    hear the spikes of those that are set.
+
+    Args:
+        encoder: with its weights. images: (N, H, W) intensities.
+
+    Returns:
+        the thresholds. Raises :class:`UserError` for a layer that no image brings a current.
+    """
+    bar = progress(total=BLOCKS * len(images), desc="balancing thresholds", unit="image")
+    found: list[float] = []
+    for k, block in enumerate(encoder.blocks):
+        largest = 0.0
+        for chunk in images.split(FAST_CHUNK):
+            passage = Passage(encoder, chunk)
+            for before in encoder.blocks[:k]:
+                passage.fire(before, passage.currents(before))
+            largest = max(largest, float(passage.currents(block).max()))
+            bar.update(len(chunk))
+        if largest <= 0:
+            raise UserError(
+                f"no neuron of block {k + 1} gets a current from {len(images)} images, so it has "
+                "no threshold; check the images and the trained network"
+            )
+        block.thr.fill_(largest)
+        found.append(largest)
+    bar.close()
+    return found
+
+
+def balanced(encoder: SpikingEncoder, images: Tensor, folder: Path | None = None) -> list[float]:
+    """:func:`balance_thresholds`, computed once for the same encoder and images.
+
+    Args:
+        folder: where results are kept; default :data:`FOLDER`.
+    """
+    path = (folder or FOLDER) / f"thresholds_{fingerprint(encoder, images, False)}.json"
+    try:
+        thresholds = json.loads(path.read_text())
+        set_thresholds(encoder, thresholds)
+    except (OSError, ValueError, TypeError, UserError):
+        thresholds = balance_thresholds(encoder, images)
+        write_json(path, thresholds)
+    return thresholds
+
+
+def fingerprint(encoder: SpikingEncoder, images: Tensor, with_thresholds: bool = True) -> str:
+    """16 hexadecimal digits that differ for other weights, neurons, steps or images."""
+    digest = hashlib.sha256()
+    neurons = encoder.pixels.neuron, *(b.neuron._replace(thr=0.0) for b in encoder.blocks)
+    digest.update(repr((encoder.num_time_steps, neurons, tuple(images.shape))).encode())
+    for name, tensor in encoder.state_dict().items():
+        if with_thresholds or not name.endswith("thr"):
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+    digest.update(images.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def about(source: Checkpoint, thresholds: Sequence[float], images: int | None) -> Mapping[str, Any]:
+    """What a checkpoint says of its converted network; ``images`` were the thresholds balanced
+    on, None: they were given."""
+    return {
+        "checkpoint": source.sha256,
+        "name": source.path.stem,
+        "thresholds": list(thresholds),
+        "threshold_images": images,
+    }
