@@ -21,7 +21,7 @@ from snn_tha.kernels import Dropout, lif_scan
 from snn_tha.layers import Conv2d, Linear
 from snn_tha.neurons import LIFParameters
 from snn_tha.normalization import StepBatchNorm
-from snn_tha.products import convolve_and_pool, fold_blocks, multiply
+from snn_tha.products import LARGEST_EXACT, convolve_and_pool, fold_blocks, multiply
 
 KERNEL = 5
 """Rows and columns of a convolution's kernel."""
@@ -113,8 +113,8 @@ class Network(nn.Module):
         """All layers through all steps.
 
         Args:
-            x: (T, B, *input_shape), or (1, B, *input_shape) for an input that stays. In bytes
-                where it counts events, else floating-point.
+            x: (T, B, *input_shape), or (1, B, *input_shape) for an input that stays; of an integer
+                type where it counts events, else floating-point.
             neurons: of each layer, with the thresholds of now.
             steps: T.
             draws: of dropout; needed in training where there is some.
@@ -132,8 +132,7 @@ class Network(nn.Module):
                 f"({steps} or 1, batch, {', '.join(map(str, self.input_shape))}) is needed"
             )
         run = _Run(self, neurons, steps, draws, execution)
-        counts = not x.is_floating_point()
-        x = x.to(run.product_type if counts else run.dtype)
+        x = x.to(run.product_type if holds_exactly(run.product_type, x) else run.dtype)
         if self.convolutions:
             x = fold_blocks(x.permute(0, 1, 3, 4, 2))
         for k in range(len(self.convolutions)):
@@ -142,6 +141,14 @@ class Network(nn.Module):
         for k in range(len(self.linears)):
             x = run.linear(k, x)
         return run.spikes
+
+
+def holds_exactly(dtype: torch.dtype, counts: Tensor) -> bool:
+    """Whether all these numbers are whole and exact in a type; floating-point ones are not looked
+    at and said not to be."""
+    if counts.is_floating_point():
+        return False
+    return dtype != torch.bfloat16 or counts.numel() == 0 or counts.max().item() <= LARGEST_EXACT
 
 
 def layer_shapes(

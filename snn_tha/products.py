@@ -20,8 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, linear, pad
 
-_EXACT = 256
-"""bfloat16 holds all whole numbers below."""
+LARGEST_EXACT = 256
+"""bfloat16 holds all whole numbers up to here."""
+
+
+POOLED_UNIT = 0.25
+"""Binary kernels averaged over 2 x 2 are multiples of it."""
 
 
 def fold_blocks(maps: Tensor) -> Tensor:
@@ -61,7 +65,7 @@ def convolve_and_pool(folded: Tensor, kernel: Tensor) -> Tensor:
     """
     weight = folded_kernel(pooled_kernel(kernel)).contiguous(memory_format=torch.channels_last)
     maps = folded.permute(0, 3, 1, 2)
-    product = _exactly(conv2d, maps, weight, 0.25)
+    product = _exactly(conv2d, maps, weight, POOLED_UNIT)
     return product.permute(0, 2, 3, 1)
 
 
@@ -95,7 +99,7 @@ class _BFloat16Product(torch.autograd.Function):
         ctx.product, ctx.dtype = product, weight.dtype
         out = product(x, rounded)
         lowest, highest = torch.aminmax(out)
-        if max(-lowest.item(), highest.item()) < _EXACT * unit:
+        if max(-lowest.item(), highest.item()) < LARGEST_EXACT * unit:
             return out.to(weight.dtype)
         return product(x.to(weight.dtype), weight)
 

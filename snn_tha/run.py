@@ -18,20 +18,21 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.checkpoints import load_checkpoint
+from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
-from common.distributed import distributed
 from common.errors import UserError, command_line
 from common.paths import CHECKPOINTS, RESULTS
 from common.runs import add_run_arguments, finish_run, start_run
 from common.settings import add_arguments, overrides_from_args
-from datasets.choices import DATA_CHOICES
+from datasets.choices import DATA_CHOICES, check_choice
 from snn_tha.config import DATASETS, Settings, tha_settings
-from snn_tha.data import load_data
+from snn_tha.data import DataSet, load_data
 from snn_tha.kernels import BACKENDS
 from snn_tha.logs import write_logs
 from snn_tha.memory import keep_freed_memory
@@ -106,6 +107,39 @@ def _trial(args: argparse.Namespace, seed: int) -> argparse.Namespace:
     return trial
 
 
+def run_trial(
+    settings: Settings,
+    args: argparse.Namespace,
+    group: Distributed,
+    backend: str,
+    load: Callable[[], DataSet],
+) -> Path:
+    """Train one network to the end, unless that was done before; returns its checkpoint.
+
+    Args:
+        settings: of the network.
+        args: ``seed``, ``out``, ``partial`` and ``overwrite``, as the command line has them.
+        group: processes that train together. backend: of the neurons.
+        load: gives the samples, where they are needed.
+
+    Raises :class:`UserError` when the checkpoint that is there is of another training.
+    """
+    name = network_name(settings, args.seed)
+    files = start_run(MODEL, name, settings, args)
+    if files is not None:
+        data = load()
+        state = train(Trainer(settings, data, args.seed, group, backend), files)
+        if group.is_main:
+            finish_run(MODEL, settings, state, data.about, args.seed, files)
+            best = state["best"]
+            print(
+                f"{files.checkpoint}: test accuracy {100 * best['test_accuracy']:.2f} %, "
+                f"epoch {best['epoch']} of {state['epoch']}, {state['seconds']:.0f} s"
+            )
+        group.barrier()
+    return args.out or CHECKPOINTS / MODEL / f"{name}.safetensors"
+
+
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
@@ -113,30 +147,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.trials < 1:
         raise UserError(f"--trials is {args.trials}; give 1 or more")
     dataset = getattr(args, "dataset", DATASETS[0])
-    if dataset not in DATASETS:
-        raise UserError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+    check_choice("data set", dataset, DATASETS)
     settings = tha_settings(dataset, overrides_from_args(Settings, args))
     keep_freed_memory()
-    done = []
+    load = functools.cache(lambda: load_data(settings, args.data))
     with distributed(args, args.device) as group:
-        data = None
-        for seed in range(args.seed, args.seed + args.trials):
-            trial = _trial(args, seed)
-            name = network_name(settings, seed)
-            done.append(trial.out or CHECKPOINTS / MODEL / f"{name}.safetensors")
-            files = start_run(MODEL, name, settings, trial)
-            if files is None:
-                continue
-            data = data or load_data(settings, args.data)
-            state = train(Trainer(settings, data, seed, group, args.backend), files)
-            if group.is_main:
-                finish_run(MODEL, settings, state, data.about, seed, files)
-                best = state["best"]
-                print(
-                    f"{files.checkpoint}: test accuracy {100 * best['test_accuracy']:.2f} %, "
-                    f"epoch {best['epoch']} of {state['epoch']}, {state['seconds']:.0f} s"
-                )
-            group.barrier()
+        done = [
+            run_trial(settings, _trial(args, seed), group, args.backend, load)
+            for seed in range(args.seed, args.seed + args.trials)
+        ]
         if group.is_main:
             name = done[0].stem
             write_logs(args.logs, name, [load_checkpoint(path, model=MODEL) for path in done])

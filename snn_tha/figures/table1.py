@@ -1,0 +1,374 @@
+"""Table: four data sets, each learnt in four ways.
+
+    python -m snn_tha.figures.table1 --profile quick
+
+Full precision; binarised with the thresholds fixed where annealing starts; fixed at their final
+values; annealed from one to the other. Test accuracy, firing rate and share of dead neurons of the
+epoch with the best validation accuracy, and the time of an epoch. The quick profile trains small
+samples for a few epochs and keeps what is done, so a killed run goes on. The full profile takes
+the trained networks in checkpoints/snn_tha, all seeds that are there; those that are missing are
+said to be missing, with the command that trains them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.checkpoints import Checkpoint, load_checkpoint
+from common.distributed import Distributed
+from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
+from common.errors import UserError, command_line
+from common.paths import CHECKPOINTS
+from common.records import Measurement, Record, mean_measurement, new_record
+from common.results import report_results, result_parser
+from common.settings import load_settings, to_dict
+from common.training import choose_device, progress
+from datasets.choices import Data, check_choice
+from snn_tha.config import FOLDER, Settings, tha_settings
+from snn_tha.data import DataSet, load_data
+from snn_tha.memory import keep_freed_memory
+from snn_tha.run import MODEL, network_name, run_trial
+
+NAME = "Table 1"
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "full_precision": {"network": {"binarize": False}},
+    "start": {"neuron": {"annealing": False, "fixed": "start"}},
+    "final": {"neuron": {"annealing": False, "fixed": "final"}},
+    "annealing": {},
+}
+FLAGS = {
+    "full_precision": " --binarize false",
+    "start": " --annealing false",
+    "final": " --annealing false --fixed final",
+    "annealing": "",
+}
+TITLES = {
+    "full_precision": "full precision",
+    "start": "binarised, thresholds fixed at the start values",
+    "final": "binarised, thresholds fixed at the final values",
+    "annealing": "binarised, thresholds annealed",
+}
+COLORS = dict(zip(TITLES, CYCLE, strict=False))
+PRINTED = {"mnist": "MNIST", "fmnist": "Fashion-MNIST", "shd": "SHD", "dvs": "DVS Gesture"}
+BARS = {"accuracy": 100, "rate": 1, "dead": 100}
+"""What is drawn of every cell, and its factor."""
+CURVES = ("epoch", "test_accuracy", "thresholds", "rates", "dead")
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """What stands in ``snn_tha/settings/table1.yaml``."""
+
+    datasets: tuple[str, ...]
+    conditions: tuple[str, ...]
+    quick_trials: int
+    full_trials: int
+    quick_epochs: int
+    quick_train_samples: tuple[int, ...]
+    quick_test_samples: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: which data sets and conditions, how many trials, on what, where."""
+
+    profile: str
+    datasets: tuple[str, ...]
+    conditions: tuple[str, ...]
+    trials: int
+    data: Data
+    device: torch.device
+    out: Path
+
+
+# ---- networks -------------------------------------------------------------------------------
+
+
+def cell_settings(dataset: str, condition: str, table: TableSettings, profile: str) -> Settings:
+    """The settings of one cell of the table; in the quick profile with few samples and epochs."""
+    overrides = {key: dict(value) for key, value in OVERRIDES[condition].items()}
+    if profile == "quick":
+        place = table.datasets.index(dataset)
+        overrides["training"] = {"epochs": table.quick_epochs}
+        overrides["input"] = {
+            "train_samples": table.quick_train_samples[place],
+            "test_samples": table.quick_test_samples[place],
+        }
+    return tha_settings(dataset, overrides)
+
+
+def quick_networks(
+    settings: Settings, seeds: Sequence[int], plan: Plan, load: Callable[[], DataSet]
+) -> tuple[list[Checkpoint], str]:
+    """Networks of the quick profile, or why there are none."""
+    try:
+        load()
+    except UserError as error:
+        if plan.data == "real":
+            raise
+        return [], str(error)
+    return [quick_network(settings, seed, plan, load) for seed in seeds], ""
+
+
+def quick_network(
+    settings: Settings, seed: int, plan: Plan, load: Callable[[], DataSet]
+) -> Checkpoint:
+    """A network trained in the quick profile, now or in an earlier run."""
+    folder = plan.out / "networks"
+    args = argparse.Namespace(
+        seed=seed,
+        out=folder / f"{network_name(settings, seed)}.safetensors",
+        partial=folder / "partial",
+        overwrite=False,
+    )
+    group = Distributed(0, 1, plan.device)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return load_checkpoint(run_trial(settings, args, group, "auto", load), model=MODEL)
+
+
+def shipped_network(settings: Settings, seed: int) -> Checkpoint | None:
+    """A network in checkpoints/snn_tha, None where there is none."""
+    path = CHECKPOINTS / MODEL / f"{network_name(settings, seed)}.safetensors"
+    return load_checkpoint(path, model=MODEL) if path.exists() else None
+
+
+def cell_networks(
+    plan: Plan, table: TableSettings
+) -> Iterator[tuple[str, str, list[Checkpoint], str]]:
+    """(data set, condition, trials, why there are none) of every cell of the table.
+
+    In the quick profile a data set that is not there is left out, unless real data are asked for.
+    """
+    total = len(plan.datasets) * len(plan.conditions) * plan.trials
+    with progress(total=total, unit="network") as bar:
+        for dataset in plan.datasets:
+            first = cell_settings(dataset, plan.conditions[0], table, plan.profile)
+            load = functools.cache(functools.partial(load_data, first, plan.data))
+            for condition in plan.conditions:
+                bar.set_description(f"{PRINTED[dataset]}, {condition}")
+                settings = cell_settings(dataset, condition, table, plan.profile)
+                seeds = range(plan.trials)
+                if plan.profile == "full":
+                    found = [shipped_network(settings, seed) for seed in seeds]
+                    command = f"python -m snn_tha.run --dataset {dataset}{FLAGS[condition]}"
+                    reason = f"not trained; {command} does it"
+                else:
+                    found, reason = quick_networks(settings, seeds, plan, load)
+                bar.update(plan.trials)
+                yield dataset, condition, [net for net in found if net is not None], reason
+
+
+# ---- measuring ------------------------------------------------------------------------------
+
+
+def compute(plan: Plan, table: TableSettings) -> tuple[Record, dict[str, np.ndarray]]:
+    """Train or find the networks and read what they reached.
+
+    Returns:
+        the record, and for every cell that has networks ``"dataset-condition-accuracy"``,
+        ``"-rate"`` and ``"-dead"`` (trials,), the last two being means over the hidden layers; and
+        of the first trial ``"-curve-..."`` of :data:`CURVES`, (epochs,) or (epochs, layers).
+    """
+    record = new_record(
+        NAME,
+        "SNN-THA",
+        plan.profile,
+        device=plan.device,
+        seeds=list(range(plan.trials)),
+        settings={"table": to_dict(table)},
+    )
+    arrays: dict[str, np.ndarray] = {}
+    sources = {}
+    for dataset, condition, networks, reason in cell_networks(plan, table):
+        if not networks:
+            what = f"{PRINTED[dataset]}, {TITLES[condition]}: test accuracy"
+            record.measurements.append(Measurement(what, None, unit="%", n=0, note=reason))
+            continue
+        cell = f"{dataset}-{condition}"
+        about = [network.metadata for network in networks]
+        sources[dataset] = about[0]["data"]["source"]
+        record.checkpoints |= {network.path.stem: network.sha256 for network in networks}
+        arrays[f"{cell}-accuracy"] = np.array([m["test_accuracy"] for m in about])
+        for key, of_layers in (("rate", "rates"), ("dead", "dead")):
+            arrays[f"{cell}-{key}"] = np.array([np.mean(m[of_layers][:-1]) for m in about])
+        for key in CURVES:
+            arrays[f"{cell}-curve-{key}"] = np.array([line[key] for line in about[0]["curve"]])
+        record.measurements += measurements(dataset, condition, networks)
+    record.data = "; ".join(f"{PRINTED[name]}: {source}" for name, source in sources.items())
+    record.wall_seconds = sum(m.seconds or 0.0 for m in record.measurements)
+    return record, arrays
+
+
+def measurements(dataset: str, condition: str, networks: list[Checkpoint]) -> list[Measurement]:
+    """Accuracy, firing rates, dead neurons and time of one cell."""
+    about = [network.metadata for network in networks]
+    title = f"{PRINTED[dataset]}, {TITLES[condition]}"
+    common = {
+        "seeds": [m["seed"] for m in about],
+        "data": about[0]["data"]["source"],
+        "command": about[0]["command"],
+        "checkpoint": networks[0].sha256[:12],
+    }
+    epochs = ", ".join(f"epoch {m['epoch']} of {m['epochs']}" for m in about)
+    found = [
+        mean_measurement(
+            f"{title}: test accuracy",
+            [100 * m["test_accuracy"] for m in about],
+            unit="%",
+            seconds=sum(m["seconds"] for m in about),
+            note=f"{epochs}; the time is that of the trainings",
+            **common,
+        )
+    ]
+    for layer in range(len(about[0]["rates"]) - 1):
+        name = f"{title}: hidden layer {layer + 1}"
+        rates = [m["rates"][layer] for m in about]
+        dead = [100 * m["dead"][layer] for m in about]
+        found.append(mean_measurement(f"{name}, spikes per neuron and step", rates, **common))
+        found.append(mean_measurement(f"{name}, dead neurons", dead, unit="%", **common))
+    seconds = [line["seconds"] for m in about for line in m["curve"]]
+    note = "training alone, mean over all epochs"
+    found.append(
+        mean_measurement(f"{title}: time of an epoch", seconds, unit="s", note=note, **common)
+    )
+    return found
+
+
+# ---- drawing --------------------------------------------------------------------------------
+
+
+def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+    """Accuracy (a), firing rate (b) and dead neurons (c) of every cell; of the first data set over
+    the epochs: thresholds (d), firing rates (e) and dead neurons (f)."""
+    cells = [tuple(key.split("-")[:2]) for key in arrays if key.endswith("-accuracy")]
+    datasets = list(dict.fromkeys(dataset for dataset, _ in cells))
+    with use_style():
+        figure = Figure(figsize=(DOUBLE_COLUMN, 4.6), layout="constrained")
+        axes = figure.subplots(2, 3)
+        for ax, key, scale in zip(
+            axes[0], ("accuracy", "rate", "dead"), (100, 1, 100), strict=True
+        ):
+            _draw_bars(ax, arrays, datasets, key, scale)
+        axes[0, 0].set(ylabel="test accuracy / %", ylim=(0, 100))
+        axes[0, 1].set(ylabel="spikes per hidden\nneuron and step")
+        axes[0, 2].set(ylabel="dead hidden neurons / %")
+        if datasets:
+            draw_curves(axes[1], arrays, datasets[0])
+        for ax, letter in zip(axes.flat, "abcdef", strict=True):
+            panel_label(ax, letter)
+        handles = [Axes.bar(axes[0, 0], 0, 0, color=COLORS[c], label=TITLES[c]) for c in COLORS]
+        figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return figure
+
+
+def _draw_bars(
+    ax: Axes, arrays: dict[str, np.ndarray], datasets: list[str], key: str, scale: float
+) -> None:
+    """One group of bars a data set, one bar a condition, with the trials' standard deviation."""
+    width = 0.8 / len(COLORS)
+    for place, (condition, color) in enumerate(COLORS.items()):
+        for group, dataset in enumerate(datasets):
+            values = arrays.get(f"{dataset}-{condition}-{key}")
+            if values is None:
+                continue
+            spread = scale * values.std(ddof=1) if len(values) > 1 else None
+            x = group + (place - (len(COLORS) - 1) / 2) * width
+            ax.bar(x, scale * values.mean(), width, yerr=spread, color=color)
+    ax.set_xticks(range(len(datasets)), [PRINTED[dataset] for dataset in datasets])
+    ax.tick_params(axis="x", rotation=20)
+
+
+def draw_curves(axes: Sequence[Axes], arrays: dict[str, np.ndarray], dataset: str) -> None:
+    """Thresholds, firing rates and dead neurons of the hidden layers over the epochs, of every
+    condition's first trial; one line style a layer."""
+    styles = ("-", "--", ":")
+    for condition, color in COLORS.items():
+        curve = f"{dataset}-{condition}-curve"
+        if f"{curve}-epoch" not in arrays:
+            continue
+        epochs = arrays[f"{curve}-epoch"]
+        for ax, key, scale in zip(axes, ("thresholds", "rates", "dead"), (1, 1, 100), strict=True):
+            hidden = scale * arrays[f"{curve}-{key}"][:, :-1]
+            for layer, style in zip(hidden.T, styles, strict=False):
+                ax.plot(epochs, layer, style, color=color, lw=1, marker=".", ms=3)
+    n_hidden = max(
+        arrays[key].shape[1] - 1 for key in arrays if key.startswith(dataset) and "thresh" in key
+    )
+    for layer in range(n_hidden):
+        axes[0].plot([], [], styles[layer], color="0.4", lw=1, label=f"hidden layer {layer + 1}")
+    axes[0].legend()
+    axes[0].set(ylabel=f"threshold ({PRINTED[dataset]})")
+    axes[1].set(ylabel="spikes per neuron and step", yscale="log")
+    axes[2].set(ylabel="dead neurons / %")
+    for ax in axes:
+        ax.set_xlabel("epoch")
+
+
+# ---- command line ---------------------------------------------------------------------------
+
+
+def _parser(table: TableSettings) -> argparse.ArgumentParser:
+    parser = result_parser(
+        "snn_tha.figures.table1",
+        __doc__,
+        "snn_tha_table1",
+        "quick: few samples and epochs, trained here; full: the networks in checkpoints/snn_tha",
+    )
+    parser.add_argument("--datasets", nargs="+", default=table.datasets, metavar="NAME")
+    parser.add_argument("--conditions", nargs="+", default=table.conditions, metavar="NAME")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        help=f"seeds from 0 on (default: {table.quick_trials}; full: up to {table.full_trials})",
+    )
+    return parser
+
+
+def plan_from(args: argparse.Namespace, table: TableSettings) -> Plan:
+    """The plan of the given flags; raises :class:`UserError` for what cannot be done."""
+    for what, given, known in (
+        ("data set", args.datasets, table.datasets),
+        ("condition", args.conditions, tuple(OVERRIDES)),
+    ):
+        for name in given:
+            check_choice(what, name, known)
+    default = table.quick_trials if args.profile == "quick" else table.full_trials
+    trials = default if args.trials is None else args.trials
+    if trials < 1:
+        raise UserError(f"--trials is {trials}; give 1 or more")
+    return Plan(
+        args.profile,
+        tuple(args.datasets),
+        tuple(args.conditions),
+        trials,
+        args.data,
+        choose_device(args.device),
+        args.out,
+    )
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    table = load_settings(TableSettings, FOLDER / "table1.yaml")
+    plan = plan_from(_parser(table).parse_args(argv), table)
+    keep_freed_memory()
+    record, arrays = compute(plan, table)
+    report_results(plan.out, record, arrays, draw(record, arrays))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
