@@ -441,3 +441,24 @@ def test_shapes_that_do_not_fit():
     _, _, state = read_memory(x, mem[0], mem, neuron=LIFParameters(), delay=2)
     with pytest.raises(ValueError, match="the delayed spikes must be"):
         read_memory(x, mem[0], mem, neuron=LIFParameters(), delay=3, state=state)
+
+
+@pytest.mark.parametrize("from_rest", [True, False])
+def test_compiled_writing_where_most_keys_are_silent(from_rest):
+    """Some never come near the threshold, some do but never spike, some spike late."""
+    inputs = write_inputs(SIZE, 200, N, seed=4)
+    currents = inputs[0]
+    currents[:, :, ::2] -= 4
+    currents[:, :, 1::6] = 0.03
+    currents[:, :120, 3::6] = -1
+    mem, state = inputs[2:]
+    if from_rest:
+        mem = state = None
+    else:
+        quiet = state.key._replace(z=torch.zeros_like(state.key.z))
+        key_trace = state.key_trace * (torch.arange(N) % 3 == 0)
+        state = state._replace(key=quiet, key_trace=key_trace)
+    expected, found = agree(lambda x, b: write(x, LIFParameters(), b), (*inputs[:2], mem, state))
+    keys = expected[1].sum(1)
+    assert 0.5 < (keys == 0).double().mean() < 0.9
+    assert found[0][:, :, 1::6].any()

@@ -1,0 +1,1 @@
+"""Figures of the Hebbian memory: ``compute`` measures, ``draw`` draws, ``main`` does both."""

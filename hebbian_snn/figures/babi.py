@@ -1,0 +1,300 @@
+"""bAbI: the error on each of the twenty tasks, with a readout delay of 30 steps and of 1.
+
+    scripts/hebbian_snn/table_babi.sh --train --tasks 1 4 --delays 30 --jobs 2
+
+``--train`` first trains what is missing, several networks at once, and may be interrupted and
+repeated at will; ``--launch "torchrun --nproc_per_node 2"`` trains each with several processes, on
+several nodes with torchrun's own flags. Without ``--train`` the table is made of what is there.
+A task counts as failed when its error is above 5 %. The quick profile takes the test results that
+were stored at the end of the trainings, the full one tests every network again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.distributed import Distributed
+from common.drawing import CYCLE, DOUBLE_COLUMN, use_style
+from common.errors import UserError, command_line
+from common.paths import CHECKPOINTS
+from common.records import Measurement, Record, mean_measurement, new_record
+from common.results import report_results, result_parser
+from common.settings import load_settings, to_dict
+from common.training import choose_device, progress
+from datasets.babi_files import TASKS
+from hebbian_snn.config import FOLDER
+from hebbian_snn.question_answering import QuestionAnsweringTask
+from hebbian_snn.question_answering_sweep import MODULE, Job, available_data, run_sweep, sweep_jobs
+from hebbian_snn.supervised import Trainer
+from hebbian_snn.trained import MODEL, TrainedNetwork, load_network
+
+NAME = "bAbI"
+PAPER_ACCURACY = 89.1
+PAPER_SOURCE = "Limbacher et al. 2023, mean over the 20 tasks, 10k"
+ABSENT = {(3, "real"): "the official 10k training file of task 3 is missing in some copies"}
+
+
+@dataclass(frozen=True)
+class BabiFigureSettings:
+    """What stands in ``hebbian_snn/settings/figure_babi.yaml``.
+
+    Attributes:
+        tasks: in the order in which they are trained. delays: of the readout, steps.
+        failed_above: error from which on a task counts as failed, %.
+    """
+
+    tasks: tuple[int, ...]
+    delays: tuple[int, ...]
+    failed_above: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: all networks that are meant, those that are there, by name, device and folder."""
+
+    profile: str
+    data: str
+    jobs: tuple[Job, ...]
+    networks: dict[str, TrainedNetwork]
+    device: torch.device
+    out: Path
+
+
+# ---- measuring ------------------------------------------------------------------------------
+
+
+def test_errors(trained: TrainedNetwork, plan: Plan) -> np.ndarray:
+    """100 for every test question (n,) that is answered wrongly, else 0."""
+    if plan.profile == "full":
+        group = Distributed(0, 1, plan.device)
+        accuracy = Trainer(trained.task, trained.network, group).evaluate("test")["accuracy"]
+    else:
+        accuracy = trained.checkpoint.metadata["test"]["accuracy"]
+    count = trained.task.sizes()["test"]
+    return 100.0 * (np.arange(count) >= round(accuracy * count))
+
+
+def compute(plan: Plan, settings: BabiFigureSettings) -> tuple[Record, dict[str, np.ndarray]]:
+    """The errors of the plan's networks.
+
+    Returns:
+        the record, and for every delay D that has a network ``"D-tasks"`` and ``"D-error"``, in %,
+        with the half width of its 95 % interval in ``"D-interval"``.
+    """
+    record = new_record(
+        NAME,
+        "Hebbian memory",
+        plan.profile,
+        device=plan.device,
+        settings={"figure": to_dict(settings)},
+        seeds=sorted({net.task.seed for net in plan.networks.values()}),
+        checkpoints={name: net.checkpoint.sha256 for name, net in plan.networks.items()},
+    )
+    found: dict[str, Measurement] = {}
+    for name, trained in progress(plan.networks.items(), unit="network"):
+        found[name] = _measurement(trained, test_errors(trained, plan))
+    record.data = ", ".join(sorted({m.data for m in found.values()}))
+    arrays = {}
+    for delay in dict.fromkeys(job.delay for job in plan.jobs):
+        jobs = sorted((j for j in plan.jobs if j.delay == delay), key=lambda job: job.task)
+        record.measurements += [found.get(job.name) or _missing(job, plan.data) for job in jobs]
+        done = [job for job in jobs if job.name in found]
+        if done:
+            errors = [found[job.name] for job in done]
+            record.measurements += _summary(jobs, errors, settings.failed_above)
+            arrays[f"{delay}-tasks"] = np.array([job.task for job in done])
+            arrays[f"{delay}-error"] = np.array([m.value for m in errors])
+            arrays[f"{delay}-interval"] = np.array([m.interval95 for m in errors])
+    return record, arrays
+
+
+def _title(task: int, delay: int, relu: bool) -> str:
+    kind = "ReLU twin" if relu else f"delay {delay}"
+    return f"task {task} ({TASKS[task].replace('-', ' ')}), {kind}"
+
+
+def _measurement(trained: TrainedNetwork, errors: np.ndarray) -> Measurement:
+    metadata, settings = trained.checkpoint.metadata, trained.task.settings
+    dataset, left_out = settings.dataset, metadata["data"]["left_out"]
+    note = (
+        f"{len(errors)} test questions ({left_out[1]} with too long stories left out); epoch "
+        f"{metadata['epoch']} of {metadata['epochs']}; the time is that of the training"
+    )
+    return mean_measurement(
+        f"{_title(dataset.task, settings.network.readout_delay, settings.relu)}: error",
+        errors,
+        unit="%",
+        data=metadata["data"]["source"],
+        seeds=[trained.task.seed],
+        seconds=metadata["seconds"],
+        command=metadata["command"],
+        checkpoint=trained.checkpoint.sha256[:12],
+        note=note,
+    )
+
+
+def _missing(job: Job, data: str) -> Measurement:
+    title = _title(job.task, job.delay, "--relu" in job.flags)
+    note = f"not trained yet: python -m {MODULE} {shlex.join(job.flags)}"
+    reason = ABSENT.get((job.task, data))
+    return Measurement(f"{title}: error", None, n=0, note=f"{reason}; {note}" if reason else note)
+
+
+def _summary(
+    jobs: Sequence[Job], errors: Sequence[Measurement], failed_above: float
+) -> list[Measurement]:
+    """Mean accuracy, mean error and number of failed tasks of one delay."""
+    relu, delay = "--relu" in jobs[0].flags, jobs[0].delay
+    values = np.array([error.value for error in errors])
+    missing = sorted(set(TASKS) - {job.task for job in jobs}) if len(jobs) < len(TASKS) else []
+    kind = "ReLU twin" if relu else f"delay {delay}"
+    note = f"over {len(values)} of {len(TASKS)} tasks; the spread is over tasks"
+    if missing:
+        note += f"; not asked for: {', '.join(map(str, missing))}"
+    official = all(error.data.endswith("en-10k") for error in errors) and not relu and delay != 1
+    paper: dict[str, Any] = {"paper": PAPER_ACCURACY, "paper_source": PAPER_SOURCE}
+    fields: dict[str, Any] = {"unit": "%", "data": errors[0].data, "note": note}
+    return [
+        mean_measurement(
+            f"mean accuracy, {kind}", 100 - values, **fields, **(paper if official else {})
+        ),
+        mean_measurement(f"mean error, {kind}", values, **fields),
+        Measurement(
+            f"failed tasks, {kind}",
+            int((values > failed_above).sum()),
+            n=len(values),
+            data=errors[0].data,
+            note=f"error above {failed_above:g} %; of {len(values)} tasks",
+        ),
+    ]
+
+
+# ---- drawing --------------------------------------------------------------------------------
+
+
+def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+    """The error of every task, a bar for each delay; the line is where a task counts as failed."""
+    delays = [key.removesuffix("-tasks") for key in arrays if key.endswith("-tasks")]
+    with use_style():
+        figure = Figure(figsize=(DOUBLE_COLUMN, 2.4), layout="constrained")
+        ax = figure.subplots()
+        width = 0.8 / max(len(delays), 1)
+        for place, (delay, color) in enumerate(zip(delays, CYCLE, strict=False)):
+            shift = (place - (len(delays) - 1) / 2) * width
+            _draw_bars(ax, arrays, delay, shift, width, color)
+        limit = record.settings["figure"]["failed_above"]
+        ax.axhline(limit, color="0.4", lw=0.8, ls="--", label=f"failed above {limit:g} %")
+        ax.set_xticks(list(TASKS), [f"{task}" for task in TASKS])
+        ax.set(xlim=(0.4, len(TASKS) + 0.6), ylim=(0, None))
+        ax.set(xlabel="bAbI task (no bar: not trained)", ylabel="test error (%)")
+        ax.tick_params(axis="x", length=0)
+        ax.margins(y=0.12)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0)
+    return figure
+
+
+def _draw_bars(
+    ax: Axes, arrays: dict[str, np.ndarray], delay: str, shift: float, width: float, color: str
+) -> None:
+    tasks, errors = arrays[f"{delay}-tasks"], arrays[f"{delay}-error"]
+    ax.bar(tasks + shift, errors, width, color=color, label=f"readout delay {delay} ms")
+    ax.errorbar(
+        tasks + shift,
+        errors,
+        np.stack([np.minimum(errors, arrays[f"{delay}-interval"]), arrays[f"{delay}-interval"]]),
+        fmt="none",
+        ecolor="0.1",
+        capsize=1,
+        lw=0.6,
+    )
+    for task, error, interval in zip(tasks, errors, arrays[f"{delay}-interval"], strict=True):
+        ax.annotate(
+            f"{error:.1f}",
+            (task + shift, error + interval),
+            xytext=(0, 1.5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=5,
+        )
+
+
+# ---- command line ---------------------------------------------------------------------------
+
+
+def _parser(settings: BabiFigureSettings) -> argparse.ArgumentParser:
+    parser = result_parser(
+        "hebbian_snn.figures.babi",
+        __doc__,
+        "hebbian_babi",
+        "the stored test results, or every network tested again",
+    )
+    add = parser.add_argument
+    add("--tasks", nargs="+", type=int, default=list(settings.tasks), help="only these")
+    add("--delays", nargs="+", type=int, default=list(settings.delays), help="only these")
+    add("--train", action="store_true", help="train what is missing first")
+    add("--jobs", type=int, default=1, help="trainings at once (default: 1)")
+    add("--launch", default="", help='in place of python: "torchrun --nproc_per_node 2"')
+    add("--flags", default="", help="of all trainings, in quotes: --flags '--epochs 50 --relu'")
+    add(
+        "--checkpoints",
+        type=Path,
+        default=CHECKPOINTS / MODEL,
+        help="folder of the networks (default: checkpoints/hebbian_snn)",
+    )
+    return parser
+
+
+def _train(jobs: Sequence[Job], args: argparse.Namespace) -> list[str]:
+    """Train what is missing; the names of those that did not end well."""
+    failed = []
+    missing = sum(not job.checkpoint.exists() for job in jobs)
+    print(f"{missing} of {len(jobs)} networks are to be trained, {args.jobs} at once", flush=True)
+    for job, seconds, status in run_sweep(jobs, args.jobs, args.launch):
+        end = f"failed, see {job.checkpoint.with_suffix('.txt')}" if status else "trained"
+        print(f"{job.name}: {end}, {seconds / 60:.1f} min", flush=True)
+        failed += [job.name] if status else []
+    return failed
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    settings = load_settings(BabiFigureSettings, FOLDER / "figure_babi.yaml")
+    args = _parser(settings).parse_args(argv)
+    unknown = sorted(set(args.tasks) - set(TASKS))
+    if unknown:
+        raise UserError(f"--tasks {unknown[0]}: there are tasks 1 to {len(TASKS)}")
+    data = available_data(args.data)
+    flags = [*shlex.split(args.flags), "--device", args.device]
+    jobs = sweep_jobs(args.tasks, args.delays, data, flags, args.checkpoints)
+    failed = _train(jobs, args) if args.train else []
+    device = choose_device(args.device)
+    there = [job for job in jobs if job.checkpoint.exists()]
+    if not there:
+        raise UserError(
+            f"no network is trained yet in {args.checkpoints}; --train trains them, or "
+            f"python -m {MODULE} --task {args.tasks[0]}"
+        )
+    networks = {
+        job.name: load_network(QuestionAnsweringTask, job.checkpoint, device) for job in there
+    }
+    plan = Plan(args.profile, data, tuple(jobs), networks, device, args.out)
+    record, arrays = compute(plan, settings)
+    report_results(plan.out, record, arrays, draw(record, arrays))
+    if failed:
+        raise UserError(f"these trainings failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Small trainings on associations, and what came out of them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import torch
+
+from common.checkpoints import load_checkpoint, load_training_state
+from common.paths import ROOT
+from hebbian_snn import memorizing_associations_task as task
+
+
+def words(text):
+    """The words of a command line."""
+    return text.split()
+
+
+SMALL = words("""--sequence_length 2 --num_classes 3 --num_time_steps 15 --embedding_size 20
+    --memory_size 12 --training_size 44 --validation_size 20 --test_size 30 --batch_size 12
+    --epochs 4 --decay_learning_rate_every 2 --device cpu""")
+
+
+def flags(folder, *more):
+    """Of a small training whose files lie in ``folder``."""
+    files = ["--out", str(folder / "net.safetensors"), "--partial", str(folder / "partial")]
+    return [*SMALL, *files, *more]
+
+
+def finished(folder):
+    """The checkpoint of a training."""
+    return load_checkpoint(folder / "net.safetensors", model="hebbian_snn")
+
+
+def last_state(folder):
+    """The state after a training's last epoch."""
+    return load_training_state(folder / "partial" / "hebbian_snn_net_last.pt")
+
+
+def same_training(folder, other):
+    """Both trainings came to the same parameters and told the same curve, bit for bit."""
+    one, two = last_state(folder), last_state(other)
+    for state in (one, two):
+        state["curve"] = [{**line, "seconds": 0} for line in state["curve"]]
+    assert one["curve"] == two["curve"]
+    for tensors in (
+        (one["network"], two["network"]),
+        (finished(folder).tensors, finished(other).tensors),
+    ):
+        assert tensors[0].keys() == tensors[1].keys()
+        assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+def interrupt_after(monkeypatch, epochs):
+    """Ctrl-C once the state after so many epochs is saved."""
+    from hebbian_snn import supervised
+
+    save, count = supervised.save_training_state, 0
+
+    def saved(path, state):
+        nonlocal count
+        save(path, state)
+        count += 1
+        if count == epochs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(supervised, "save_training_state", saved)
+
+
+def environment():
+    """Of a process of its own, with one thread."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+    }
+
+
+def command(*words):
+    """The task in a process of its own."""
+    return [sys.executable, "-m", "hebbian_snn.memorizing_associations_task", *map(str, words)]
+
+
+def start(words, **options):
+    """A process that is not waited for."""
+    return subprocess.Popen(
+        words,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def free_url():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def run(folder, *more):
+    """Train here; the exit status."""
+    return task.main(flags(folder, *more))
+
+
+def log(folder):
+    """The lines of an unfinished training's log."""
+    path = folder / "partial" / "hebbian_snn_net.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
