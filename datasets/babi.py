@@ -204,14 +204,21 @@ def parse(text: str, where: str) -> Text:
         number, _, rest = line.partition(" ")
         fields = rest.split("\t")
         expected = 1 if number == "1" else expected + 1
-        if number != str(expected) or len(fields) not in (1, 3) or not tokens(fields[0]):
+        asked = len(fields) > 1
+        told = expected > 1 and begin < len(sentences)
+        if (
+            number != str(expected)
+            or len(fields) not in (1, 3)
+            or not tokens(fields[0])
+            or (asked and not told)
+        ):
             raise UserError(
                 f"{where}: line {place} is not the numbered sentence or question that should be "
                 f"there: {line[:60]!r}; put the official file in its place"
             )
         if expected == 1:
             begin = len(sentences)
-        if len(fields) == 1:
+        if not asked:
             sentences.append(tokens(rest))
             continue
         questions.append(tokens(fields[0]))

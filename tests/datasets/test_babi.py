@@ -197,6 +197,7 @@ def test_parsed_text():
     [
         ("1 Mary moved.\n", "holds no questions"),
         ("", "holds no questions"),
+        (SMALL + "1 Who is it?\tmary\t1\n", "line 8 is not the numbered"),
         (SMALL.replace("\n4 ", "\n5 "), "line 4 is not the numbered"),
         (SMALL.replace("4 John", "John"), "line 4 is not the numbered"),
         (SMALL.replace("\tbathroom", ""), "line 3 is not the numbered"),

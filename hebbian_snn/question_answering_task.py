@@ -1,0 +1,32 @@
+"""Train or test a network that reads a story and answers a question about it (bAbI).
+
+    python -m hebbian_snn.question_answering_task --task 1
+
+Every one of the twenty tasks has a network of its own. The sentences of a story are written into
+the memory one after the other, then the question is asked. The settings stand in
+``hebbian_snn/settings/question_answering.yaml``; every one is a flag. ``--relu`` trains the twin
+without spikes. The network with the best validation accuracy is kept as
+``checkpoints/hebbian_snn/babi_<task>_delay_<delay>.safetensors``; log and training state of the
+last epoch lie in ``checkpoints/partial``. The same command goes on with an interrupted training.
+Training ends before its last epoch when every validation question has been answered for
+``--stop_epochs`` epochs; ``--stop_score none`` trains on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from common.errors import command_line
+from hebbian_snn.command import run_task
+from hebbian_snn.question_answering import QuestionAnsweringTask
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_task(QuestionAnsweringTask, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
