@@ -1,0 +1,175 @@
+"""Train or test a policy that learns to play Concentration with its Hebbian memory (PPO).
+
+    python -m hebbian_snn.reinforcement_learning_task --num_cells 4
+
+Every observation is shown for ``--num_time_steps`` steps, written into the memory, and the memory
+is read with it; the memory lasts as long as a game. The settings stand in
+``hebbian_snn/settings/reinforcement_learning.yaml``; every one is a flag. ``--relu`` trains the
+twin without spikes. The policy is kept as ``checkpoints/hebbian_snn/concentration_<cells>...``;
+log and training state lie in ``checkpoints/partial`` while it trains. The same command goes on with
+an interrupted training. ``--evaluate`` plays ``--evaluation_games`` games with the most likely
+actions. Games of 6 cells need ``--num_steps 100``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.checkpoints import load_training_state
+from common.errors import UserError, command_line
+from common.paths import CHECKPOINTS
+from common.runs import RunFiles, add_run_arguments, check_same_run, finish_run, start_run
+from common.settings import Switch, add_arguments, overrides_from_args
+from common.training import choose_device
+from hebbian_snn.config import task_settings
+from hebbian_snn.memory_use import keep_freed_memory
+from hebbian_snn.reinforcement import (
+    ConcentrationTask,
+    ReinforcementSettings,
+    evaluate,
+    new_state,
+    run_summary,
+    train,
+)
+from hebbian_snn.supervised import in_words
+from hebbian_snn.trained import MODEL, build_from, check_parameters, read_weights
+
+
+def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
+    """All flags."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_run_arguments(parser)
+    add = parser.add_argument
+    add(
+        "--resume",
+        type=Path,
+        help="training state (.pt) to go on from; with --evaluate also a checkpoint (default: the "
+        "unfinished training of the same command, if there is one)",
+    )
+    add("--evaluate", action=Switch, help="test a trained policy, by default that of --out")
+    add(
+        "--check_params",
+        action=Switch,
+        default=True,
+        help="flags must be those of the file of --resume (default: 1)",
+    )
+    add("--start_update", type=int, default=0, help="of a new training, from 0 (default: 0)")
+    add("--save_every", type=int, default=50, help="updates from one saved state to the next")
+    add(
+        "--cuda",
+        action=Switch,
+        default=None,
+        help="the same as --device cuda; --cuda 0: --device cpu",
+    )
+    add("--gpu", type=int, help="number of the GPU (the same as --device cuda:<number>)")
+    add("--backend", default="auto", help="of the kernels: reference, cpu, cuda or auto (default)")
+    add_arguments(parser, ReinforcementSettings)
+    return parser
+
+
+def task_of(args: argparse.Namespace) -> ConcentrationTask:
+    """The game that the flags ask for."""
+    overrides = overrides_from_args(ReinforcementSettings, args)
+    relu = bool(getattr(args, "relu", False))
+    settings = task_settings(ReinforcementSettings, ConcentrationTask.name, relu, overrides)
+    return ConcentrationTask(settings, args.seed)
+
+
+def _device(args: argparse.Namespace) -> torch.device:
+    if args.gpu is not None:
+        return choose_device(f"cuda:{args.gpu}")
+    if args.cuda is not None:
+        return choose_device("cuda" if args.cuda else "cpu")
+    return choose_device(args.device)
+
+
+def _test(task: ConcentrationTask, args: argparse.Namespace, device: torch.device) -> None:
+    """Play the test games with the policy of --resume, and print what came out."""
+    path = args.resume or args.out or CHECKPOINTS / MODEL / f"{task.checkpoint_name}.safetensors"
+    weights = read_weights(ConcentrationTask, path)
+    if args.check_params:
+        check_parameters(task, weights, evaluating=True)
+    found = evaluate(task, build_from(task, weights, device, args.backend))
+    print(f"{path}: {_result(found)}")
+
+
+def _result(found: dict[str, Any]) -> str:
+    return (
+        f"{found['flips']:.2f} flips on average (standard deviation {found['spread']:.2f}) in "
+        f"{found['games']} games, of which {found['given_up']} were given up"
+    )
+
+
+def _state_of(
+    task: ConcentrationTask, args: argparse.Namespace, files: RunFiles, device: torch.device
+) -> dict[str, Any]:
+    """Where the training begins."""
+    path = args.resume or (files.state if files.state.exists() else None)
+    if path is None:
+        if not 0 <= args.start_update < task.settings.training.updates:
+            raise UserError(
+                f"--start_update is {args.start_update}; the training has the updates 0 to "
+                f"{task.settings.training.updates - 1}"
+            )
+        return new_state(task, device, args.start_update)
+    weights = read_weights(ConcentrationTask, path)
+    if path.suffix != ".pt":
+        raise UserError(f"{path} has no optimiser; go on from a training state (.pt)")
+    state = load_training_state(path)
+    if args.check_params and args.resume:
+        check_parameters(task, weights, evaluating=False)
+    if not args.resume:
+        check_same_run(state["run"], run_summary(task), path)
+    state["run"] = run_summary(task)
+    return state
+
+
+def _report(line: dict[str, Any], updates: int, steps: int) -> None:
+    left = (updates - line["epoch"]) * steps / line["steps_per_second"] / 3600
+    shown = {key: line[key] for key in ("flips", "reward", "entropy", "value_loss")}
+    print(
+        f"update {line['epoch']} of {updates}: {in_words(shown)}; "
+        f"{line['steps_per_second']:.0f} actions a second, {left:.1f} h left",
+        flush=True,
+    )
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    args = policy_parser(__doc__).parse_args(argv)
+    if args.save_every < 1:
+        raise UserError(f"--save_every is {args.save_every}; give 1 or more")
+    task, device = task_of(args), _device(args)
+    keep_freed_memory()
+    if args.evaluate:
+        _test(task, args, device)
+        return
+    files = start_run(MODEL, task.checkpoint_name, task.settings, args)
+    if files is None:
+        return
+    state = _state_of(task, args, files, device)
+    training = task.settings.training
+    state = train(
+        task,
+        device,
+        state,
+        files,
+        args.backend,
+        args.save_every,
+        lambda line: _report(line, training.updates, training.steps_of_update),
+    )
+    finish_run(MODEL, task.settings, state, {"task": task.name}, args.seed, files)
+    print(f"{files.checkpoint}: {state['seconds']:.0f} s; {_result(state['best']['test'])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
