@@ -89,7 +89,9 @@ class Characters(NamedTuple):
     source: str
 
 
-def load_omniglot(split: str, data: Data = "auto", exchange_axes: bool = False) -> Characters:
+def load_omniglot(
+    split: str, data: Data = "auto", exchange_axes: bool = False, folder: Path | None = None
+) -> Characters:
     """The classes of a split: "train" 4 112, "val" 688, "trainval" (both), "test" 1 692.
 
     ``data="embedded"``: 150 procedural stroke characters, see ``datasets.omniglot_standin``.
@@ -98,6 +100,8 @@ def load_omniglot(split: str, data: Data = "auto", exchange_axes: bool = False) 
     Args:
         exchange_axes: rows and columns are exchanged, as in the images that the published
             networks were trained on.
+        folder: where the files lie that are not in ``$SNN_DATA``, and where they are downloaded to;
+            default ``datasets/files/``.
 
     Raises :class:`UserError` for ``"real"`` when Omniglot is neither there nor to be downloaded,
     and for damaged files.
@@ -110,7 +114,7 @@ def load_omniglot(split: str, data: Data = "auto", exchange_axes: bool = False) 
         characters = _embedded(split)
     else:
         try:
-            characters = _real(split)
+            characters = _real(split, folder)
         except UserError as error:
             if data == "real":
                 raise UserError(f"{error}, or give --data embedded for a small stand-in") from error
@@ -121,9 +125,9 @@ def load_omniglot(split: str, data: Data = "auto", exchange_axes: bool = False) 
     return characters
 
 
-def _real(split: str) -> Characters:
-    drawings = _cached_drawings([locate(file) for file in _ZIPS])
-    classes = read_split(locate(_SPLITS[split]))
+def _real(split: str, folder: Path | None) -> Characters:
+    drawings = _cached_drawings([locate(file, folder) for file in _ZIPS])
+    classes = read_split(locate(_SPLITS[split], folder))
     if len(classes) != CLASSES[split]:
         raise UserError(
             f"the split {split} has {len(classes)} classes instead of {CLASSES[split]}; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,14 @@ from common.errors import UserError
 from common.files import write_json
 from common.paths import DATA_FILES
 from common.training import progress
-from hebbian_snn.encoders import BLOCKS
+from hebbian_snn.encoders import BLOCKS, ConvolutionalEncoder
 from hebbian_snn.spiking_cnn import FAST_CHUNK, Passage, SpikingEncoder
 
 FOLDER = DATA_FILES / "hebbian_snn"
 """Where thresholds and spike trains are kept that took long to compute."""
 
 
-def copy_weights(source: Checkpoint, encoder: SpikingEncoder) -> None:
+def copy_weights(source: Checkpoint, encoder: SpikingEncoder | ConvolutionalEncoder) -> None:
     """Give an encoder the convolution kernels of a trained network that has one.
 
     Raises :class:`UserError` where the checkpoint lacks them, or holds others.
@@ -116,12 +116,32 @@ def fingerprint(encoder: SpikingEncoder, images: Tensor, with_thresholds: bool =
     return digest.hexdigest()[:16]
 
 
-def about(source: Checkpoint, thresholds: Sequence[float], images: int | None) -> Mapping[str, Any]:
-    """What a checkpoint says of its converted network; ``images`` were the thresholds balanced
-    on, None: they were given."""
+def convert(
+    encoder: SpikingEncoder,
+    source: Checkpoint | None,
+    images: Tensor,
+    thresholds: Sequence[float] | None,
+) -> dict[str, Any]:
+    """Give an encoder its weights and thresholds.
+
+    Args:
+        source: trained network whose weights are copied; None: the encoder keeps its own.
+        images: that the thresholds are balanced on, (N, H, W).
+        thresholds: in place of balanced ones.
+
+    Returns:
+        what a checkpoint says of it: ``checkpoint``, the SHA-256 of the trained network, or None;
+        ``thresholds``; ``threshold_images``, how many they were balanced on.
+    """
+    if source is not None:
+        copy_weights(source, encoder)
+    if thresholds is None:
+        found, count = balanced(encoder, images), len(images)
+    else:
+        set_thresholds(encoder, thresholds)
+        found, count = list(thresholds), 0
     return {
-        "checkpoint": source.sha256,
-        "name": source.path.stem,
-        "thresholds": list(thresholds),
-        "threshold_images": images,
+        "checkpoint": source.sha256 if source else None,
+        "thresholds": found,
+        "threshold_images": count,
     }

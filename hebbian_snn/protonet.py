@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,9 @@ class CharacterData:
     )
     exchange_axes: bool = field(
         metadata={"help": "rows and columns of the images are exchanged, as in the published nets"}
+    )
+    dir: str | None = field(
+        metadata={"help": "folder of data that are not in $SNN_DATA (default: datasets/files)"}
     )
 
 
@@ -77,7 +81,8 @@ class ProtonetSettings:
 @functools.cache
 def characters(split: str, settings: CharacterData) -> Characters:
     """The classes of a split; loaded once."""
-    return load_omniglot(split, settings.data, settings.exchange_axes)
+    folder = Path(settings.dir) if settings.dir else None
+    return load_omniglot(split, settings.data, settings.exchange_axes, folder)
 
 
 def about_characters(split: str, settings: CharacterData) -> dict[str, Any]:
@@ -125,7 +130,7 @@ class ProtonetTask(SupervisedTask):
 
     name = "protonet"
     settings_type = ProtonetSettings
-    may_differ = ("episodes.test_size", "episodes.dataset_seed")
+    may_differ = ("episodes.test_size", "episodes.dataset_seed", "dataset.data", "dataset.dir")
 
     @property
     def checkpoint_name(self) -> str:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from common.errors import UserError
+from common.files import sha256_of
 from datasets import omniglot, real
 from datasets.omniglot import (
     CLASSES,
@@ -70,13 +71,13 @@ def small(offline, tmp_path, monkeypatch):
     files = []
     for file, part in zip(omniglot._ZIPS, parts, strict=True):
         zip_of(folder / file.path, part)
-        files.append(file._replace(sha256=real.sha256_of(folder / file.path)))
+        files.append(file._replace(sha256=sha256_of(folder / file.path)))
     monkeypatch.setattr(omniglot, "_ZIPS", tuple(files))
     lines = "Runes/character02/rot000\nOgham/character01/rot270\n"
     split = omniglot._SPLITS["test"]
     (folder / split.path).parent.mkdir(parents=True)
     (folder / split.path).write_text(lines)
-    split = split._replace(sha256=real.sha256_of(folder / split.path))
+    split = split._replace(sha256=sha256_of(folder / split.path))
     monkeypatch.setitem(omniglot._SPLITS, "test", split)
     monkeypatch.setitem(CLASSES, "test", 2)
     monkeypatch.setenv("SNN_DATA", str(folder))
@@ -131,12 +132,19 @@ def test_a_split_is_loaded_from_given_files_and_kept(small, tmp_path):
     assert torch.equal(load_omniglot("test", "real").images, found.images)
 
 
+def test_another_folder(small, monkeypatch):
+    monkeypatch.delenv("SNN_DATA")
+    assert load_omniglot("test", "real", folder=small).images.shape == (2, 20, 28, 28)
+    with pytest.raises(UserError, match="could not be downloaded"):
+        load_omniglot("test", "real")
+
+
 def test_what_is_kept_belongs_to_its_zip_files(small, monkeypatch):
     before = load_omniglot("test", "real").images
     path = zip_of(small / omniglot._ZIPS[1].path, {NAMES[2]: scans(8)[NAMES[2]]})
     with pytest.raises(UserError, match=r"images_evaluation.zip: SHA-256 is"):
         load_omniglot("test", "real")
-    files = (omniglot._ZIPS[0], omniglot._ZIPS[1]._replace(sha256=real.sha256_of(path)))
+    files = (omniglot._ZIPS[0], omniglot._ZIPS[1]._replace(sha256=sha256_of(path)))
     monkeypatch.setattr(omniglot, "_ZIPS", files)
     after = load_omniglot("test", "real").images
     assert torch.equal(after[0], before[0]) and not torch.equal(after[1], before[1])

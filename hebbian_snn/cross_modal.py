@@ -1,0 +1,305 @@
+"""Cross-modal associations: spoken digits with images, then one of the digits is heard again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from common.checkpoints import Checkpoint
+from common.training import generator as seeded
+from datasets.choices import DATA_CHOICES
+from hebbian_snn.config import NetworkSettings, TrainingSettings
+from hebbian_snn.cross_modal_networks import CrossModalNetwork, ReLUCrossModalNetwork
+from hebbian_snn.digits import REAL_SOURCES, Digits, spoken_digits, written_digits
+from hebbian_snn.encoders import BLOCKS
+from hebbian_snn.episodes import CrossModal, cross_modal
+from hebbian_snn.front_ends import FrontEndSettings, pretrained, relu_encoder, spiking_encoder
+from hebbian_snn.spike_cache import cached_trains
+from hebbian_snn.spiking_cnn import SpikingEncoder
+from hebbian_snn.tasks import Batch, SupervisedTask, shuffled
+
+MODALITIES = ("audio", "image")
+FEATURES_AT_ONCE = 512
+"""Images that go through the twin's encoder together."""
+
+
+@dataclass(frozen=True)
+class CrossModalData:
+    """Digits and episodes."""
+
+    data: str = field(
+        metadata={
+            "help": "MNIST and FSDD (real), coarse digits and tones (embedded), or auto: the first "
+            "if possible",
+            "choices": DATA_CHOICES,
+        }
+    )
+    sequence_length: int = field(metadata={"help": "pairs to remember", "minimum": 1})
+    train_classes: tuple[int, ...] = field(
+        metadata={"help": "digits of training and validation", "minimum": 0, "maximum": 9}
+    )
+    test_classes: tuple[int, ...] = field(
+        metadata={"help": "digits of the test", "minimum": 0, "maximum": 9}
+    )
+    dataset_size: int = field(metadata={"help": "training samples", "minimum": 1})
+    validation_size: int = field(metadata={"help": "validation samples", "minimum": 1})
+    test_size: int = field(metadata={"help": "test samples", "minimum": 1})
+    num_mfcc: int = field(metadata={"help": "coefficients of a frame of speech", "minimum": 16})
+    num_mfcc_time_samples: int = field(metadata={"help": "frames of a recording", "minimum": 16})
+    data_seed: int = field(metadata={"help": "of the samples", "minimum": 0})
+    num_time_steps: int = field(metadata={"help": "steps of an item, ms", "minimum": 1})
+
+    def __post_init__(self) -> None:
+        for name in ("train_classes", "test_classes"):
+            digits = getattr(self, name)
+            if len(set(digits)) < max(len(digits), self.sequence_length):
+                raise ValueError(
+                    f"{name} are {', '.join(map(str, digits))}; give different digits, at least as "
+                    "many as --sequence_length"
+                )
+
+
+@dataclass(frozen=True)
+class CrossModalCNNSettings(FrontEndSettings):
+    """Both convolutional networks before the memory."""
+
+    image_protonet_path: str | None = field(
+        metadata={"help": "classifier of written digits (default: of pretrain_digit_classifier)"}
+    )
+    audio_protonet_path: str | None = field(
+        metadata={"help": "classifier of spoken digits (default: of pretrain_digit_classifier)"}
+    )
+    image_if_thresholds: tuple[float, ...] = field(
+        metadata={"help": "of the four blocks, for --learn_if_thresholds 0"}
+    )
+    audio_if_thresholds: tuple[float, ...] = field(
+        metadata={"help": "of the four blocks, for --learn_if_thresholds 0"}
+    )
+
+
+@dataclass(frozen=True)
+class CrossModalSettings:
+    """Everything about one network for cross-modal associations."""
+
+    relu: bool = field(metadata={"help": "the twin without spikes"})
+    dataset: CrossModalData
+    cnn: CrossModalCNNSettings
+    network: NetworkSettings
+    training: TrainingSettings
+
+
+class CrossModalTask(SupervisedTask):
+    """See :class:`hebbian_snn.tasks.SupervisedTask`. Loss and score are the mean squared error of
+    the pixels, whose range is 0 to 1."""
+
+    name = "cross_modal"
+    settings_type = CrossModalSettings
+    loss_name = score_name = "mse"
+    higher_is_better = False
+    first_epoch_with_rates = 0
+    may_differ = (
+        "dataset.data",
+        "dataset.test_classes",
+        "dataset.test_size",
+        "cnn.image_protonet_path",
+        "cnn.audio_protonet_path",
+    )
+
+    @property
+    def checkpoint_name(self) -> str:
+        settings = self.settings
+        sources = {self.digits(modality, "train").source for modality in MODALITIES}
+        parts = {
+            "relu": settings.relu,
+            "frozen": settings.cnn.freeze_protonet,
+            "no_memory": settings.network.gamma_pos == 0,
+            "embedded": not sources <= set(REAL_SOURCES),
+        }
+        return "_".join(["cross_modal", *(part for part, given in parts.items() if given)])
+
+    # ---- samples ----------------------------------------------------------------------------
+
+    def digits(self, modality: str, split: str) -> Digits:
+        """Recordings ("audio") or images ("image") of a split."""
+        data = self.settings.dataset
+        if modality == "audio":
+            return spoken_digits(split, data.data, data.num_mfcc, data.num_mfcc_time_samples)
+        return written_digits(split, data.data)
+
+    def sizes(self) -> dict[str, int]:
+        data = self.settings.dataset
+        return {
+            "train": data.dataset_size,
+            "validation": data.validation_size,
+            "test": data.test_size,
+        }
+
+    def samples(self, split: str) -> CrossModal:
+        """Which recordings and images every sample of a split consists of."""
+        return self._samples[split]
+
+    @cached_property
+    def _samples(self) -> dict[str, CrossModal]:
+        data = self.settings.dataset
+        return {
+            split: cross_modal(
+                size,
+                spoken_labels=self.digits("audio", split).labels,
+                image_labels=self.digits("image", split).labels,
+                classes=data.test_classes if split == "test" else data.train_classes,
+                pairs=data.sequence_length,
+                generator=seeded(data.data_seed, split),
+            )
+            for split, size in self.sizes().items()
+        }
+
+    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
+        """Inputs are recordings (B, n, ...), images (B, n, ...) and a query (B, ...); targets
+        (B, 784) in 0 to 1.
+
+        A recording or an image is as it is where its network is trained, else its (T, bytes) packed
+        spikes, or (F,) features for the twin.
+        """
+        chosen = torch.arange(samples.start, samples.stop)[part]
+        if split == "train":
+            chosen = shuffled(self.sizes()["train"], self.seed, epoch, samples)[part]
+        spoken, images, query, asked = (x[chosen] for x in self.samples(split))
+        heard, seen = (self._stored(modality, split) for modality in MODALITIES)
+        wanted = images[torch.arange(len(images)), asked]
+        pixels = self.digits("image", split).images[wanted].flatten(1)
+        return Batch((heard(spoken), seen(images), heard(query)), pixels.float() / 255)
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().mean(1)
+
+    def scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.losses(outputs, targets)
+
+    # ---- what the networks get of a recording or an image -----------------------------------
+
+    def _stored(self, modality: str, split: str) -> Stored:
+        if (modality, split) not in self._answers:
+            self._answers[modality, split] = self._compute(modality, split)
+        return self._answers[modality, split]
+
+    @cached_property
+    def _answers(self) -> dict[tuple[str, str], Stored]:
+        return {}
+
+    @torch.inference_mode()
+    def _compute(self, modality: str, split: str) -> Stored:
+        samples = self.samples(split)
+        numbers = (
+            samples.images
+            if modality == "image"
+            else torch.cat([samples.spoken, samples.query[:, None]], 1)
+        )
+        used = numbers.unique()
+        images = self.intensities(modality, split, used)
+        if not self.settings.cnn.freeze_protonet:
+            return Stored(used, images)
+        if self.settings.relu:
+            encoder = self._relu_encoder(modality, seeded(self.seed, modality))
+            features = [encoder(chunk) for chunk in images.split(FEATURES_AT_ONCE)]
+            return Stored(used, torch.cat(features).clone())
+        encoder, _ = self._frozen[modality]
+        return Stored(used, cached_trains(encoder, images, f"{modality}_{split}"))
+
+    def intensities(self, modality: str, split: str, numbers: Tensor) -> Tensor:
+        """Some recordings or images, (n, H, W) float32: the MFCC, or bytes / 255."""
+        images = self.digits(modality, split).images[numbers]
+        return images / 255 if modality == "image" else images
+
+    # ---- networks ---------------------------------------------------------------------------
+
+    @property
+    def n_features(self) -> tuple[int, int]:
+        """Outputs of the convolutional networks for recordings and for images."""
+        data, channels = self.settings.dataset, self.settings.cnn.channels
+        audio = (data.num_mfcc_time_samples >> BLOCKS) * (data.num_mfcc >> BLOCKS)
+        return channels * audio, channels
+
+    def build(self, generator: Generator, backend: str = "auto") -> nn.Module:
+        settings = self.settings
+        encoders: list[Any] = [None, None]
+        if not settings.cnn.freeze_protonet:
+            encoders = [self._encoder(modality, generator, backend) for modality in MODALITIES]
+        if settings.relu:
+            return ReLUCrossModalNetwork(self.n_features, settings.network, generator, *encoders)
+        return CrossModalNetwork(
+            self.n_features,
+            settings.dataset.num_time_steps,
+            settings.network,
+            generator,
+            *encoders,
+            backend,
+        )
+
+    def _encoder(self, modality: str, generator: Generator, backend: str) -> nn.Module:
+        if self.settings.relu:
+            return self._relu_encoder(modality, generator)
+        return self._spiking_encoder(modality, generator, backend)[0]
+
+    def _trained(self, modality: str) -> Checkpoint:
+        """The classifier of a modality."""
+        real = self.digits(modality, "train").source in REAL_SOURCES
+        shipped = f"digits_{modality}" if real else f"digits_{modality}_embedded"
+        return pretrained(getattr(self.settings.cnn, f"{modality}_protonet_path"), shipped)
+
+    def _relu_encoder(self, modality: str, generator: Generator) -> nn.Module:
+        return relu_encoder(self.settings.cnn, self._trained(modality), generator)
+
+    def _spiking_encoder(
+        self, modality: str, generator: Generator, backend: str = "auto"
+    ) -> tuple[SpikingEncoder, dict[str, Any]]:
+        """The converted network of a modality, and what a checkpoint says of it."""
+        settings = self.settings
+        count = len(self.digits(modality, "train").labels)
+        order = torch.randperm(count, generator=seeded(settings.dataset.data_seed, "balancing"))
+        return spiking_encoder(
+            settings.cnn,
+            settings.network,
+            settings.dataset.num_time_steps,
+            self._trained(modality),
+            self.intensities(modality, "train", order[: settings.cnn.threshold_images]),
+            getattr(settings.cnn, f"{modality}_if_thresholds"),
+            generator,
+            backend,
+        )
+
+    @cached_property
+    def _frozen(self) -> dict[str, tuple[SpikingEncoder, dict[str, Any]]]:
+        return {
+            modality: self._spiking_encoder(modality, seeded(self.seed, modality))
+            for modality in MODALITIES
+        }
+
+    def data_summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"cnn_trained": not self.settings.cnn.freeze_protonet}
+        for modality in MODALITIES:
+            found[modality] = dict(self.digits(modality, "train").summary)
+            if self.settings.relu:
+                found[modality]["cnn"] = {"checkpoint": self._trained(modality).sha256}
+            else:
+                found[modality]["cnn"] = self._frozen[modality][1]
+        return found
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a network gets of the recordings or images that samples use.
+
+    Attributes:
+        numbers: (U,) int64, of these, in ascending order. values: (U, ...) of each.
+    """
+
+    numbers: Tensor
+    values: Tensor
+
+    def __call__(self, numbers: Tensor) -> Tensor:
+        """The values (..., ...) of any numbers (...) among them."""
+        return self.values[torch.searchsorted(self.numbers, numbers)]

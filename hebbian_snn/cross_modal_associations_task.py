@@ -1,0 +1,35 @@
+"""Train or test a network that draws the image that went with a spoken digit.
+
+    python -m hebbian_snn.cross_modal_associations_task --freeze_protonet
+
+A sample is three pairs of a spoken and a written digit, then another recording of one of the spoken
+digits; the image of its pair is wanted. Recordings and images come as spikes of two convolutional
+networks that were trained as classifiers (``python -m hebbian_snn.pretrain_digit_classifier``, also
+with --audio) and then converted. With --freeze_protonet their spikes are computed once and kept in
+``datasets/files/hebbian_snn``, and only memory and decoder are trained; without, as in the paper,
+all is trained end to end, which needs a GPU.
+
+The settings stand in ``hebbian_snn/settings/cross_modal.yaml``; every one is a flag. ``--relu``
+trains the twin without spikes. The network with the lowest validation error is kept as
+``checkpoints/hebbian_snn/cross_modal_frozen.safetensors`` (without --freeze_protonet
+``cross_modal``). The same command goes on with an interrupted training.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from common.errors import command_line
+from hebbian_snn.command import run_task
+from hebbian_snn.cross_modal import CrossModalTask
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_task(CrossModalTask, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Networks that remember which image went with a spoken digit, and draw it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from hebbian_snn.config import NetworkSettings
+from hebbian_snn.encoders import ConvolutionalEncoder
+from hebbian_snn.layers import SpikingLinear, start_weight
+from hebbian_snn.models import Answer, HebbianMemory, Recalled, ReLUMemory, recorded_rates
+from hebbian_snn.rates import firing_rates
+from hebbian_snn.spike_cache import unpack
+from hebbian_snn.spiking_cnn import SpikingEncoder
+
+HIDDEN = 256
+"""Neurons of the decoder's first layer."""
+
+PIXELS = 784
+"""Neurons of its second one: the image drawn."""
+
+FULL_BLACK = 15
+"""Spikes of a neuron in a trial that make its pixel 1."""
+
+
+class CrossModalNetwork(nn.Module):
+    """Writes recordings with images, reads with another recording, and decodes the values' spikes.
+
+    Args:
+        n_features: outputs of each convolutional network.
+        num_time_steps: of an item.
+        settings: of neurons and memory.
+        generator: of the start of the weights.
+        audio, image: convolutional networks that are trained with the memory; None: the inputs are
+            the stored spikes of networks that are not.
+        backend: of the kernels.
+    """
+
+    def __init__(
+        self,
+        n_features: tuple[int, int],
+        num_time_steps: int,
+        settings: NetworkSettings,
+        generator: Generator,
+        audio: SpikingEncoder | None = None,
+        image: SpikingEncoder | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.n_features, self.num_time_steps = n_features, num_time_steps
+        self.audio, self.image = audio, image
+        self.memory = HebbianMemory(sum(n_features), n_features[0], settings, generator, backend)
+        self.hidden = SpikingLinear(
+            settings.memory_size, HIDDEN, settings.neuron, generator, backend
+        )
+        self.pixels = SpikingLinear(HIDDEN, PIXELS, settings.neuron, generator, backend)
+
+    def activity(
+        self, spoken: Tensor, images: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled, dict[str, Tensor]]:
+        """The (B, T, neurons) spikes of ``audio``, ``images`` and ``query``, the memory's, and the
+        decoder's, ``hidden`` and ``pixels``."""
+        if self.audio is None or self.image is None:
+            heard, asked = (unpack(bits, self.n_features[0]) for bits in (spoken, query))
+            seen = unpack(images, self.n_features[1])
+        else:
+            both = torch.cat([spoken, query[:, None]], 1)
+            spikes = self.audio(both.flatten(0, 1)).unflatten(0, both.shape[:2])
+            heard, asked = spikes[:, :-1], spikes[:, -1]
+            seen = self.image(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        encoded = {"audio": heard.flatten(1, 2), "images": seen.flatten(1, 2), "query": asked}
+        recalled = self.memory(torch.cat([encoded["audio"], encoded["images"]], 2), asked)
+        hidden, _ = self.hidden(recalled.read["values"])
+        return encoded, recalled, {"hidden": hidden, "pixels": self.pixels(hidden)[0]}
+
+    def forward(self, spoken: Tensor, images: Tensor, query: Tensor) -> Answer:
+        """Recordings (B, n, frames, coefficients) and images (B, n, H, W), or their packed spikes
+        (B, n, T, bytes), and a recording as query, to the image (B, 784)."""
+        encoded, recalled, decoded = self.activity(spoken, images, query)
+        asked = {"query": encoded.pop("query")}
+        if self.audio is None:  # no gradient would lower these rates
+            encoded, asked = {}, {}
+        n = spoken.shape[1]
+        rates = recorded_rates(encoded, recalled, self.num_time_steps, n, asked)
+        rates |= {name: firing_rates(x, self.num_time_steps) for name, x in decoded.items()}
+        return Answer(decoded["pixels"].sum(1) / FULL_BLACK, rates)
+
+
+class ReLUCrossModalNetwork(nn.Module):
+    """The twin of :class:`CrossModalNetwork`; it records no rates.
+
+    Args:
+        audio, image: that are trained with the memory; None: the inputs are the features of
+            networks that are not.
+    """
+
+    def __init__(
+        self,
+        n_features: tuple[int, int],
+        settings: NetworkSettings,
+        generator: Generator,
+        audio: ConvolutionalEncoder | None = None,
+        image: ConvolutionalEncoder | None = None,
+    ) -> None:
+        super().__init__()
+        self.audio, self.image = audio, image
+        self.memory = ReLUMemory(sum(n_features), n_features[0], settings, generator)
+        self.hidden = start_weight(HIDDEN, settings.memory_size, generator=generator)
+        self.pixels = start_weight(PIXELS, HIDDEN, generator=generator)
+
+    def forward(self, spoken: Tensor, images: Tensor, query: Tensor) -> Answer:
+        """Recordings and images as they are, or their features (B, n, F), to the image (B, 784)."""
+        heard = torch.cat([spoken, query[:, None]], 1)
+        if self.audio is not None and self.image is not None:
+            heard = self.audio(heard.flatten(0, 1)).unflatten(0, heard.shape[:2])
+            images = self.image(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        recalled = self.memory(torch.cat([heard[:, :-1], images], 2), heard[:, -1:])
+        hidden = (recalled.read["values"][:, 0] @ self.hidden.T).relu()
+        return Answer((hidden @ self.pixels.T).relu(), {})

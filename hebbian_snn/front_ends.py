@@ -1,0 +1,91 @@
+"""The converted convolutional networks in front of a memory: settings, and how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Generator, Tensor
+
+from common.checkpoints import Checkpoint, load_checkpoint
+from common.runs import find_network
+from hebbian_snn.config import NetworkSettings
+from hebbian_snn.conversion import convert, copy_weights
+from hebbian_snn.encoders import ConvolutionalEncoder
+from hebbian_snn.neurons import IFParameters
+from hebbian_snn.spiking_cnn import SpikingEncoder
+from hebbian_snn.trained import MODEL
+
+
+@dataclass(frozen=True)
+class FrontEndSettings:
+    """What the tasks' sections ``cnn`` have in common."""
+
+    channels: int = field(metadata={"help": "of every layer", "minimum": 1})
+    freeze_protonet: bool = field(
+        metadata={"help": "do not train it: its spikes are computed once and stored"}
+    )
+    learn_if_thresholds: bool = field(
+        metadata={"help": "thresholds from threshold balancing; 0: those that are given"}
+    )
+    threshold_images: int = field(
+        metadata={"help": "training images for threshold balancing", "minimum": 1}
+    )
+    fix_cnn_thresholds: bool = field(
+        metadata={"help": "the thresholds are not trained with the weights"}
+    )
+
+
+def pretrained(path: str | None, shipped: str) -> Checkpoint:
+    """The checkpoint at a path, or the shipped one of this name.
+
+    Raises :class:`UserError` where there is none.
+    """
+    return load_checkpoint(find_network(MODEL, Path(path) if path else shipped), model=MODEL)
+
+
+def relu_encoder(
+    cnn: FrontEndSettings, source: Checkpoint | None, generator: Generator
+) -> ConvolutionalEncoder:
+    """The network without spikes, with the weights of ``source`` if there is one."""
+    encoder = ConvolutionalEncoder(cnn.channels, generator)
+    if source is not None:
+        copy_weights(source, encoder)
+    return encoder
+
+
+def spiking_encoder(
+    cnn: FrontEndSettings,
+    network: NetworkSettings,
+    num_time_steps: int,
+    source: Checkpoint | None,
+    images: Tensor,
+    thresholds: Sequence[float],
+    generator: Generator,
+    backend: str = "auto",
+) -> tuple[SpikingEncoder, dict[str, Any]]:
+    """The converted network, and what a checkpoint says of it; see ``conversion.convert``.
+
+    Args:
+        cnn, network: settings. num_time_steps: of an image.
+        source: trained network, if there is one.
+        images: training images, of which the first ``cnn.threshold_images`` balance the thresholds.
+        thresholds: in place of balanced ones, where ``cnn.learn_if_thresholds`` is off.
+        generator: of the start of the weights. backend: of the neurons.
+    """
+    neuron = network.neuron
+    encoder = SpikingEncoder(
+        cnn.channels,
+        num_time_steps,
+        neuron,
+        IFParameters(
+            neuron.thr, neuron.refractory_time_steps, neuron.perfect_reset, neuron.dampening_factor
+        ),
+        generator,
+        not cnn.fix_cnn_thresholds,
+        backend,
+    )
+    given = None if cnn.learn_if_thresholds else thresholds
+    return encoder, convert(encoder, source, images[: cnn.threshold_images], given)

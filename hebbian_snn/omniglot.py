@@ -1,0 +1,229 @@
+"""One-shot learning on Omniglot: five characters with a label each, then another drawing of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from common.checkpoints import Checkpoint
+from common.training import generator as seeded
+from datasets.omniglot import DRAWINGS
+from hebbian_snn.config import NetworkSettings, TrainingSettings
+from hebbian_snn.encoders import ConvolutionalEncoder
+from hebbian_snn.episodes import OneShot, one_shot
+from hebbian_snn.front_ends import FrontEndSettings, pretrained, relu_encoder, spiking_encoder
+from hebbian_snn.omniglot_networks import OneShotNetwork, ReLUOneShotNetwork
+from hebbian_snn.protonet import CharacterData, about_characters, characters
+from hebbian_snn.spike_cache import cached_trains
+from hebbian_snn.spiking_cnn import SpikingEncoder
+from hebbian_snn.tasks import Batch, SupervisedTask
+
+FEATURES_AT_ONCE = 512
+"""Images that go through the twin's encoder together."""
+
+
+@dataclass(frozen=True)
+class OmniglotData(CharacterData):
+    """Characters and episodes."""
+
+    num_classes: int = field(metadata={"help": "images and labels of an episode", "minimum": 2})
+    iterations: int = field(metadata={"help": "batches of an epoch", "minimum": 1})
+    validation_size: int = field(metadata={"help": "validation episodes", "minimum": 1})
+    test_size: int = field(metadata={"help": "test episodes", "minimum": 1})
+    sampler_seed: int = field(metadata={"help": "of the episodes", "minimum": 0})
+    num_time_steps: int = field(metadata={"help": "steps of an item, ms", "minimum": 1})
+    pin_data_to_memory: bool = field(
+        metadata={"help": "accepted, without effect: the images always lie in memory"}
+    )
+
+
+@dataclass(frozen=True)
+class CNNSettings(FrontEndSettings):
+    """The convolutional network before the memory."""
+
+    use_pretrained_protonet: bool = field(
+        metadata={"help": "start with the weights of a prototypical network"}
+    )
+    protonet_checkpoint_path: str | None = field(
+        metadata={"help": "that network (default: the one of pretrain_protonet)"}
+    )
+    if_thresholds: tuple[float, ...] = field(
+        metadata={"help": "of the four blocks, for --learn_if_thresholds 0"}
+    )
+
+
+@dataclass(frozen=True)
+class OmniglotSettings:
+    """Everything about one network for one-shot learning."""
+
+    relu: bool = field(metadata={"help": "the twin without spikes"})
+    dataset: OmniglotData
+    cnn: CNNSettings
+    network: NetworkSettings
+    training: TrainingSettings
+
+
+class OmniglotTask(SupervisedTask):
+    """See :class:`hebbian_snn.tasks.SupervisedTask`."""
+
+    name = "omniglot"
+    settings_type = OmniglotSettings
+    may_differ = (
+        "dataset.data",
+        "dataset.dir",
+        "dataset.test_size",
+        "dataset.sampler_seed",
+        "dataset.pin_data_to_memory",
+        "cnn.protonet_checkpoint_path",
+    )
+
+    @property
+    def checkpoint_name(self) -> str:
+        settings = self.settings
+        real = characters("train", settings.dataset).source == "Omniglot"
+        parts = {
+            "relu": settings.relu,
+            "frozen": settings.cnn.freeze_protonet,
+            "no_memory": settings.network.gamma_pos == 0,
+            "embedded": not real,
+        }
+        return "_".join(["omniglot", *(part for part, given in parts.items() if given)])
+
+    # ---- episodes ---------------------------------------------------------------------------
+
+    def sizes(self) -> dict[str, int]:
+        data = self.settings.dataset
+        return {
+            "train": data.iterations * self.settings.training.batch_size,
+            "validation": data.validation_size,
+            "test": data.test_size,
+        }
+
+    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
+        """Inputs are images (B, n, ...), labels (B, n) and a query (B, ...); targets (B,) labels.
+
+        An image is (H, W) uint8 where its network is trained, else (T, bytes) packed spikes, or
+        (F,) features for the twin.
+        """
+        episodes = self.episodes(split, epoch, samples)
+        shown, query, targets = (x[part] for x in episodes)
+        stored = self._stored(split)
+        labels = torch.arange(shown.shape[1]).expand(len(shown), -1)
+        return Batch((stored[shown], labels, stored[query]), targets)
+
+    def episodes(self, split: str, epoch: int, samples: range) -> OneShot:
+        """The numbers of the images of a batch."""
+        if split != "train":
+            first, last = samples.start, samples.stop
+            return OneShot(*(x[first:last] for x in self._episodes[split]))
+        seed = self.settings.dataset.sampler_seed
+        draw = seeded(seed, "train", self.seed, epoch, samples.start)
+        return self._draw(split, len(samples), draw)
+
+    def _draw(self, split: str, n: int, draw: Generator) -> OneShot:
+        way = self.settings.dataset.num_classes
+        classes = len(self._characters(split))
+        return one_shot(n, classes=classes, drawings=DRAWINGS, way=way, generator=draw)
+
+    @cached_property
+    def _episodes(self) -> dict[str, OneShot]:
+        seed, sizes = self.settings.dataset.sampler_seed, self.sizes()
+        return {
+            split: self._draw(split, sizes[split], seeded(seed, split))
+            for split in ("validation", "test")
+        }
+
+    # ---- images -----------------------------------------------------------------------------
+
+    def _characters(self, split: str) -> Tensor:
+        name = "val" if split == "validation" else split
+        return characters(name, self.settings.dataset).images
+
+    def _stored(self, split: str) -> Tensor:
+        """What the network gets of every image of a split, (N, ...)."""
+        images = self._characters(split).flatten(0, 1)
+        if not self.settings.cnn.freeze_protonet:
+            return images
+        if split not in self._answers:
+            self._answers[split] = self._compute(split, images)
+        return self._answers[split]
+
+    @cached_property
+    def _answers(self) -> dict[str, Tensor]:
+        return {}
+
+    @torch.inference_mode()
+    def _compute(self, split: str, images: Tensor) -> Tensor:
+        if self.settings.relu:
+            encoder = self._relu_encoder(seeded(self.seed, "encoder"))
+            features = [encoder(chunk) for chunk in images.split(FEATURES_AT_ONCE)]
+            return torch.cat(features).clone()
+        encoder, _ = self._frozen
+        return cached_trains(encoder, images, f"omniglot_{split}")
+
+    # ---- networks ---------------------------------------------------------------------------
+
+    def build(self, generator: Generator, backend: str = "auto") -> nn.Module:
+        settings = self.settings
+        way, frozen = settings.dataset.num_classes, settings.cnn.freeze_protonet
+        n_features = settings.cnn.channels  # 28 pixels, halved four times, are one
+        if settings.relu:
+            encoder = None if frozen else self._relu_encoder(generator)
+            return ReLUOneShotNetwork(n_features, way, settings.network, generator, encoder)
+        encoder = None if frozen else self._spiking_encoder(generator, backend)[0]
+        return OneShotNetwork(
+            n_features,
+            way,
+            settings.dataset.num_time_steps,
+            settings.network,
+            generator,
+            encoder,
+            backend,
+        )
+
+    def _trained(self) -> Checkpoint | None:
+        """The prototypical network, None where none is wanted."""
+        if not self.settings.cnn.use_pretrained_protonet:
+            return None
+        real = characters("train", self.settings.dataset).source == "Omniglot"
+        shipped = "protonet" if real else "protonet_embedded"
+        return pretrained(self.settings.cnn.protonet_checkpoint_path, shipped)
+
+    def _relu_encoder(self, generator: Generator) -> ConvolutionalEncoder:
+        return relu_encoder(self.settings.cnn, self._trained(), generator)
+
+    def _spiking_encoder(
+        self, generator: Generator, backend: str = "auto"
+    ) -> tuple[SpikingEncoder, dict[str, Any]]:
+        """The converted network, and what a checkpoint says of it."""
+        settings = self.settings
+        images = self._characters("train").flatten(0, 1)
+        order = torch.randperm(len(images), generator=seeded(settings.dataset.sampler_seed))
+        return spiking_encoder(
+            settings.cnn,
+            settings.network,
+            settings.dataset.num_time_steps,
+            self._trained(),
+            images[order[: settings.cnn.threshold_images]],
+            settings.cnn.if_thresholds,
+            generator,
+            backend,
+        )
+
+    @cached_property
+    def _frozen(self) -> tuple[SpikingEncoder, dict[str, Any]]:
+        return self._spiking_encoder(seeded(self.seed, "encoder"))
+
+    def data_summary(self) -> dict[str, Any]:
+        settings = self.settings
+        cnn: dict[str, Any] = {"trained": not settings.cnn.freeze_protonet}
+        if settings.relu:
+            trained = self._trained()
+            cnn["checkpoint"] = trained.sha256 if trained else None
+        else:
+            cnn |= self._frozen[1]
+        return {**about_characters("train", settings.dataset), "cnn": cnn}

@@ -1,0 +1,109 @@
+"""Networks that remember the labels of five images and name that of a sixth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from hebbian_snn.config import NetworkSettings
+from hebbian_snn.encoders import ConvolutionalEncoder
+from hebbian_snn.layers import Embedding, Encoding, Output
+from hebbian_snn.models import Answer, HebbianMemory, Recalled, ReLUMemory, recorded_rates
+from hebbian_snn.spike_cache import unpack
+from hebbian_snn.spiking_cnn import SpikingEncoder
+
+
+class OneShotNetwork(nn.Module):
+    """Writes images with their labels, then reads with another image.
+
+    Args:
+        n_features: outputs of the convolutional network. n_labels: outputs.
+        num_time_steps: of an item.
+        settings: of neurons and memory.
+        generator: of the start of the weights.
+        encoder: convolutional network that is trained with the memory; None: the inputs are the
+            stored spikes of one that is not.
+        backend: of the kernels.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_labels: int,
+        num_time_steps: int,
+        settings: NetworkSettings,
+        generator: Generator,
+        encoder: SpikingEncoder | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        size = settings.embedding_size
+        self.n_features, self.num_time_steps = n_features, num_time_steps
+        self.encoder = encoder
+        self.labels = Embedding(n_labels, size, generator)
+        self.encoding = Encoding(num_time_steps, settings.neuron, backend=backend)
+        self.memory = HebbianMemory(n_features + size, n_features, settings, generator, backend)
+        self.output = Output(settings.memory_size, n_labels, generator)
+
+    def activity(
+        self, images: Tensor, labels: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled]:
+        """The (B, T, neurons) spikes of ``images``, ``labels`` and ``query``, and the memory's."""
+        if self.encoder is None:
+            seen, asked = unpack(images, self.n_features), unpack(query, self.n_features)
+        else:
+            both = torch.cat([images, query[:, None]], 1)
+            spikes = self.encoder(both.flatten(0, 1)).unflatten(0, both.shape[:2])
+            seen, asked = spikes[:, :-1], spikes[:, -1]
+        encoded = {
+            "images": seen.flatten(1, 2),
+            "labels": self.encoding(self.labels(labels))[0],
+            "query": asked,
+        }
+        facts = torch.cat([encoded["images"], encoded["labels"]], 2)
+        return encoded, self.memory(facts, asked)
+
+    def forward(self, images: Tensor, labels: Tensor, query: Tensor) -> Answer:
+        """Images (B, n, H, W) or their packed spikes (B, n, T, bytes), labels (B, n), and a query
+        (B, H, W) or (B, T, bytes), to scores (B, labels)."""
+        encoded, recalled = self.activity(images, labels, query)
+        asked = {"query": encoded.pop("query")}
+        if self.encoder is None:  # no gradient would lower these rates
+            encoded.pop("images")
+            asked = {}
+        rates = recorded_rates(encoded, recalled, self.num_time_steps, labels.shape[1], asked)
+        return Answer(self.output(recalled.read["values"]), rates)
+
+
+class ReLUOneShotNetwork(nn.Module):
+    """The twin of :class:`OneShotNetwork`; it records no rates.
+
+    Args:
+        encoder: that is trained with the memory; None: the inputs are the features of one that is
+            not.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_labels: int,
+        settings: NetworkSettings,
+        generator: Generator,
+        encoder: ConvolutionalEncoder | None = None,
+    ) -> None:
+        super().__init__()
+        size = settings.embedding_size
+        self.encoder = encoder
+        self.labels = Embedding(n_labels, size, generator)
+        self.memory = ReLUMemory(n_features + size, n_features, settings, generator)
+        self.output = Output(settings.memory_size, n_labels, generator, last=1)
+
+    def forward(self, images: Tensor, labels: Tensor, query: Tensor) -> Answer:
+        """Images (B, n, H, W) or their features (B, n, F), labels (B, n), and a query, to scores
+        (B, labels)."""
+        both = torch.cat([images, query[:, None]], 1)
+        if self.encoder is not None:
+            both = self.encoder(both.flatten(0, 1)).unflatten(0, both.shape[:2])
+        facts = torch.cat([both[:, :-1], self.labels(labels).relu()], 2)
+        recalled = self.memory(facts, both[:, -1:])
+        return Answer(self.output(recalled.read["values"]), {})

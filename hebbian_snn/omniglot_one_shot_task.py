@@ -1,0 +1,34 @@
+"""Train or test a network that learns characters from one drawing each.
+
+    python -m hebbian_snn.omniglot_one_shot_task --freeze_protonet
+
+A sample is an episode: five images of five classes with the labels 0 to 4, then another drawing of
+one of them, whose label is wanted. The images come as spikes of a convolutional network that was
+trained without them (``python -m hebbian_snn.pretrain_protonet``) and then converted. With
+--freeze_protonet its spikes are computed once and kept in ``datasets/files/hebbian_snn``, and only
+the memory is trained; without, as in the paper, all is trained end to end, which needs a GPU.
+
+The settings stand in ``hebbian_snn/settings/omniglot.yaml``; every one is a flag. ``--relu`` trains
+the twin without spikes. The network with the best validation accuracy is kept as
+``checkpoints/hebbian_snn/omniglot_frozen.safetensors`` (without --freeze_protonet ``omniglot``).
+The same command goes on with an interrupted training.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from common.errors import command_line
+from hebbian_snn.command import run_task
+from hebbian_snn.omniglot import OmniglotTask
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_task(OmniglotTask, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

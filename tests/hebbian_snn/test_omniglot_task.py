@@ -1,0 +1,230 @@
+"""One-shot learning: episodes, networks with stored and with computed spikes, small trainings."""
+
+import pytest
+import torch
+from hebbian_runs import words
+
+from common.checkpoints import load_checkpoint
+from common.training import generator
+from datasets import omniglot_standin
+from hebbian_snn import conversion, omniglot_one_shot_task, pretrain_protonet, protonet
+from hebbian_snn.command import task_parser
+from hebbian_snn.config import task_settings
+from hebbian_snn.omniglot import OmniglotSettings, OmniglotTask
+from hebbian_snn.plasticity import update_memory
+from hebbian_snn.trained import load_network
+
+ORIGINAL_FLAGS = words("""--iterations 200 --pin_data_to_memory --use_pretrained_protonet 1
+    --protonet_checkpoint_path PATH --freeze_protonet --learn_if_thresholds --fix_cnn_thresholds
+    --sampler_seed 42 --dir PATH --num_time_steps 100 --embedding_size 64 --memory_size 100
+    --w_max 1.0 --gamma_pos 0.3 --gamma_neg 0.3 --tau_trace 20.0 --readout_delay 1 --thr 0.1
+    --perfect_reset --refractory_time_steps 3 --tau_mem 20.0 --dampening_factor 1.0 --epochs 200
+    --batch_size 256 --learning_rate 0.001 --learning_rate_decay 0.85
+    --decay_learning_rate_every 20 --max_grad_norm 40.0 --l2 1e-6 --target_rate 0.0
+    --start_epoch 0 --resume PATH --check_params 1 --evaluate --logging --print_freq 1 --seed 3
+    --gpu 0 --workers 4""")
+
+SMALL = words("""--data embedded --channels 8 --num_time_steps 16 --embedding_size 8
+    --memory_size 10 --num_classes 3 --iterations 2 --batch_size 6 --validation_size 6
+    --test_size 8 --threshold_images 20 --epochs 2 --device cpu""")
+
+
+LOW = [0.3, 0.3, 0.2, 0.2]
+"""Thresholds of the encoder's blocks at which it fires within the few steps of these tests."""
+
+
+@pytest.fixture(scope="module")
+def few_characters(tmp_path_factory):
+    """A small stand-in, an encoder trained on it for a moment, and a folder for stored spikes."""
+    folder = tmp_path_factory.mktemp("few")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(omniglot_standin, "_CHARACTERS", {"train": 4, "val": 3, "test": 3})
+        patch.setattr(conversion, "FOLDER", folder / "stored")
+        patch.setattr("hebbian_snn.spike_cache.FOLDER", folder / "stored")
+        protonet.characters.cache_clear()
+        trained = folder / "protonet.safetensors"
+        flags = words("""--data embedded --channels 8 --way 4 --iterations 8 --validation_size 4
+            --test_size 4 --evaluated_way 3 --epochs 1 --bfloat16 0 --device cpu""")
+        out = ["--out", str(trained), "--partial", str(folder)]
+        assert pretrain_protonet.main([*flags, *out]) == 0
+        yield trained
+    protonet.characters.cache_clear()
+
+
+def small_task(trained, seed=0, relu=False, **cnn):
+    overrides = {
+        "dataset": {
+            "data": "embedded",
+            "num_classes": 3,
+            "num_time_steps": 16,
+            "iterations": 2,
+            "validation_size": 6,
+            "test_size": 8,
+        },
+        "cnn": {
+            "channels": 8,
+            "threshold_images": 20,
+            "protonet_checkpoint_path": str(trained),
+            **cnn,
+        },
+        "network": {"embedding_size": 8, "memory_size": 10},
+        "training": {"batch_size": 6},
+    }
+    return OmniglotTask(task_settings(OmniglotSettings, "omniglot", relu, overrides), seed)
+
+
+def run(folder, trained, *more):
+    out = ["--out", str(folder / "net.safetensors"), "--partial", str(folder / "partial")]
+    path = ["--protonet_checkpoint_path", str(trained)]
+    return omniglot_one_shot_task.main([*SMALL, *path, *out, *more])
+
+
+def test_all_flags_of_the_original_scripts_are_taken():
+    args = task_parser(OmniglotTask, None).parse_args(ORIGINAL_FLAGS)
+    assert args.freeze_protonet is args.learn_if_thresholds is args.pin_data_to_memory is True
+
+
+# ---- episodes -------------------------------------------------------------------------------
+
+
+def test_the_query_is_another_drawing_of_the_wanted_class(few_characters):
+    task = small_task(few_characters)
+    for split, count in (("train", 16), ("validation", 12), ("test", 12)):
+        (images, labels, query), targets = task.batch(split, 1, range(6), slice(None))
+        assert images.shape == (6, 3, 28, 28) and query.shape == (6, 28, 28)
+        assert labels.tolist() == [[0, 1, 2]] * 6
+        all_ = task._characters(split)
+        assert len(all_) == count
+        episodes = task.episodes(split, 1, range(6))
+        asked = episodes.images[torch.arange(6), targets]
+        assert torch.equal(asked // 20, episodes.query // 20) and (asked != episodes.query).all()
+        assert torch.equal(query, all_.flatten(0, 1)[episodes.query])
+
+
+def test_batches_are_functions_of_their_samples(few_characters):
+    task = small_task(few_characters)
+    for split in ("train", "validation", "test"):
+        whole = task.batch(split, 2, range(6), slice(None))
+        part = task.batch(split, 2, range(6), slice(2, 5))
+        assert torch.equal(part.inputs[0], whole.inputs[0][2:5])
+        assert torch.equal(part.targets, whole.targets[2:5])
+        other = task.batch(split, 3, range(6), slice(None))
+        assert torch.equal(whole.inputs[0], other.inputs[0]) == (split != "train")
+        seed = small_task(few_characters, seed=1).batch(split, 2, range(6), slice(None))
+        assert torch.equal(whole.inputs[0], seed.inputs[0]) == (split != "train")
+
+
+# ---- networks -------------------------------------------------------------------------------
+
+
+def test_stored_spikes_answer_as_computed_ones(few_characters):
+    """The memory on stored trains, and the whole network on the images of the same episodes."""
+    low = {"learn_if_thresholds": False, "if_thresholds": LOW}
+    stored = small_task(few_characters, freeze_protonet=True, **low)
+    computed = small_task(few_characters, freeze_protonet=False, **low)
+    memory = stored.build(generator(0, "start"))
+    whole = computed.build(generator(0, "start"))
+    weights = memory.state_dict()
+    missing, unknown = whole.load_state_dict(weights, strict=False)
+    assert not unknown and all(name.startswith("encoder.") for name in missing)
+    packed = stored.batch("test", 0, range(8), slice(None))
+    images = computed.batch("test", 0, range(8), slice(None))
+    assert packed.inputs[0].shape == (8, 3, 16, 1) and packed.inputs[0].dtype == torch.uint8
+    with torch.no_grad():
+        one, two = memory(*packed.inputs), whole(*images.inputs)
+        spikes, _ = whole.activity(*images.inputs)
+        kept, _ = memory.activity(*packed.inputs)
+    assert spikes["images"].shape == (8, 48, 8) and spikes["images"].any()
+    assert all(torch.equal(spikes[name], kept[name]) for name in spikes)
+    torch.testing.assert_close(one.outputs, two.outputs)
+    silent = ["labels", "write_keys", "write_values", "read_keys", "read_values"]
+    assert list(one.rates) == silent
+    assert sorted(two.rates) == sorted([*silent, "images", "query"])
+    assert all(torch.equal(one.rates[name], two.rates[name]) for name in silent)
+
+
+def test_gradients_reach_the_encoder(few_characters):
+    low = {"learn_if_thresholds": False, "if_thresholds": LOW}
+    task = small_task(few_characters, freeze_protonet=False, fix_cnn_thresholds=False, **low)
+    network = task.build(generator(0, "start"))
+    (inputs, targets) = task.batch("train", 0, range(6), slice(None))
+    outputs, rates = network(*inputs)
+    (task.losses(outputs, targets).mean() + rates["query"].mean()).backward()
+    for name, parameter in network.encoder.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+    fixed = small_task(few_characters, freeze_protonet=False).build(generator(0, "start"))
+    assert not any(p.requires_grad for n, p in fixed.named_parameters() if n.endswith("thr"))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_twin_step_by_step(frozen, few_characters):
+    task = small_task(few_characters, relu=True, freeze_protonet=frozen)
+    network = task.build(generator(0, "start"))
+    (images, labels, query), _ = task.batch("test", 0, range(8), slice(None))
+    assert images.shape == ((8, 3, 8) if frozen else (8, 3, 28, 28))
+    encode = (lambda x: x) if frozen else network.encoder
+    with torch.no_grad():
+        found = network(images, labels, query).outputs
+        mem = torch.zeros(8, 10, 10)
+        for k in range(3):
+            label = network.labels(labels[:, k]).relu()
+            item = torch.cat([encode(images[:, k]), label], 1)
+            key, value = (item @ network.memory.write.weight.T).relu().chunk(2, 1)
+            mem = update_memory(mem, value, key, task.settings.network.plasticity)
+        key = (encode(query) @ network.memory.read.weight.T).relu()
+        value = (mem @ key[:, :, None])[:, :, 0].relu()
+        torch.testing.assert_close(found, value @ network.output.weight.T)
+    assert task.settings.network.gamma_pos == 0.1
+
+
+# ---- training -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "more", ["--freeze_protonet", "--freeze_protonet 0", "--freeze_protonet --relu", "--relu"]
+)
+def test_small_trainings(more, few_characters, tmp_path, capsys):
+    assert run(tmp_path, few_characters, *words(more)) == 0
+    metadata = load_checkpoint(tmp_path / "net.safetensors").metadata
+    data = metadata["data"]
+    assert (data["task"], data["source"], data["classes"]) == ("omniglot", "embedded strokes", 16)
+    assert data["cnn"]["checkpoint"] == load_checkpoint(few_characters).sha256
+    assert data["cnn"]["trained"] == ("--freeze_protonet" not in words(more) or "0" in words(more))
+    if "relu" not in more:
+        assert len(data["cnn"]["thresholds"]) == 4 and data["cnn"]["threshold_images"] == 20
+    accuracy = metadata["test"]["accuracy"]
+    trained = load_network(OmniglotTask, tmp_path / "net.safetensors")
+    assert trained.task.checkpoint_name.startswith("omniglot_")
+    capsys.readouterr()
+    assert run(tmp_path, few_characters, *words(more), "--evaluate") == 0
+    assert f"accuracy {accuracy:.4g}" in capsys.readouterr().out
+
+
+def test_published_thresholds(few_characters, tmp_path):
+    more = words("--freeze_protonet --learn_if_thresholds 0 --epochs 1")
+    assert run(tmp_path, few_characters, *more) == 0
+    data = load_checkpoint(tmp_path / "net.safetensors").metadata["data"]
+    assert data["cnn"]["thresholds"] == [0.9151, 4.7120, 3.1376, 2.6661]
+    assert data["cnn"]["threshold_images"] == 0
+
+
+def test_names_of_checkpoints(few_characters):
+    assert small_task(few_characters).checkpoint_name == "omniglot_embedded"
+    frozen = small_task(few_characters, relu=True, freeze_protonet=True)
+    assert frozen.checkpoint_name == "omniglot_relu_frozen_embedded"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("--num_classes 13", "13 different ones cannot be drawn among 12"),
+        ("--channels 16", "does not hold the encoder that is wanted"),
+        ("--protonet_checkpoint_path missing.safetensors", "there is no checkpoint missing"),
+        ("--learn_if_thresholds 0 --if_thresholds 1 2 3", "4 thresholds above 0 are needed"),
+    ],
+)
+def test_flags_that_cannot_work(more, says, few_characters, tmp_path, capsys):
+    assert run(tmp_path, few_characters, "--freeze_protonet", *words(more)) == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ") and says in line
+    assert not (tmp_path / "net.safetensors").exists()
