@@ -6,8 +6,9 @@ Both sides take the same batch, a network of the published size and its settings
 take a step of Adam or SGD on the loss. The direct side (``tests/snn_tha/snn_tha_direct.py``) is
 plain PyTorch: a loop over time steps, each operation on its own, autograd. Before the clock starts,
 both compute the loss with the same dropout masks, which must agree. Images are random; events have
-the rate of spoken digits. Memory is the peak of the process above what it held before (Linux); it is measured before the clock starts, because from then
-on freed memory stays with the process, for both sides.
+the rate of spoken digits. Memory is the peak of the process above what it held before (Linux). It
+is measured before the clock starts, because from then on freed memory stays with the process, for
+both sides.
 """
 
 from __future__ import annotations

@@ -83,6 +83,14 @@ def _exactly(
     return product(x, weight)
 
 
+def _largest(x: Tensor) -> float:
+    """Of all magnitudes, 0 without any."""
+    if not x.numel():
+        return 0.0
+    lowest, highest = torch.aminmax(x)
+    return max(-lowest.item(), highest.item())
+
+
 class _BFloat16Product(torch.autograd.Function):
     """``product(x, weight)``, all whose terms are multiples of ``unit``."""
 
@@ -98,8 +106,7 @@ class _BFloat16Product(torch.autograd.Function):
         ctx.save_for_backward(x, rounded)
         ctx.product, ctx.dtype = product, weight.dtype
         out = product(x, rounded)
-        lowest, highest = torch.aminmax(out)
-        if max(-lowest.item(), highest.item()) < LARGEST_EXACT * unit:
+        if _largest(out) < LARGEST_EXACT * unit:
             return out.to(weight.dtype)
         return product(x.to(weight.dtype), weight)
 

@@ -133,6 +133,7 @@ def quick_network(
         out=folder / f"{network_name(settings, seed)}.safetensors",
         partial=folder / "partial",
         overwrite=False,
+        snapshot=False,
     )
     group = Distributed(0, 1, plan.device)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -218,7 +218,7 @@ def _moments(x, mean, squares):
             for c in range(channels):
                 mean[t, c] += x[t, r, c]
         for c in range(channels):
-            mean[t, c] /= rows
+            mean[t, c] /= max(rows, 1)
         for r in range(rows):
             for c in range(channels):
                 deviation = x[t, r, c] - mean[t, c]

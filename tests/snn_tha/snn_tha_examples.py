@@ -71,7 +71,7 @@ def example(name: str, dtype: torch.dtype = torch.float64) -> Example:
             dropout=(0, 0.2, 0.3), generator=generator,
         )  # fmt: skip
         x = _counts((STEPS, batch, 2, 16, 16), generator)
-        thresholds = (0.5, 0.5, 0.3) if precise else (1.2, 3.5, 2.0)
+        thresholds = (0.3, 0.2, 0.1) if precise else (1.2, 3.5, 2.0)
         neurons = [LIFParameters(0.9, thr, 0.3) for thr in thresholds]
     x = x if not x.is_floating_point() else x.to(dtype)
     return Example(network.to(dtype), neurons, x, torch.arange(batch) % 5)

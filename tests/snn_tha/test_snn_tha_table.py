@@ -1,0 +1,152 @@
+"""The table of conditions: what is trained, read, drawn and refused."""
+
+import numpy as np
+import pytest
+
+from common.checkpoints import load_checkpoint, save_checkpoint
+from common.results import load_results
+from common.settings import load_settings, to_dict
+from snn_tha.config import FOLDER, tha_settings
+from snn_tha.figures import table1
+
+TABLE = load_settings(table1.TableSettings, FOLDER / "table1.yaml")
+
+
+def curve(factor=1.0):
+    """Two epochs of a network with three layers."""
+    return [
+        {
+            "epoch": epoch,
+            "validation_accuracy": 0.5 + 0.1 * epoch,
+            "test_accuracy": factor * (0.6 + 0.1 * epoch),
+            "thresholds": [1.0 * epoch, 2.0 * epoch, 3.0],
+            "rates": [0.02 * epoch, 0.04, 0.3],
+            "dead": [0.25, 0.1 * epoch, 0.0],
+            "seconds": 10.0 * epoch,
+        }
+        for epoch in (1, 2)
+    ]
+
+
+def write_network(folder, condition, seed=0, factor=1.0):
+    """A checkpoint of a training on MNIST, with a log and no network to speak of."""
+    settings = tha_settings("mnist", table1.OVERRIDES[condition])
+    lines = curve(factor)
+    about = {
+        "model": "snn_tha",
+        "settings": to_dict(settings),
+        "seed": seed,
+        "data": {"source": "MNIST"},
+        "epochs": 2,
+        "seconds": 33.0,
+        "command": "python -m snn_tha.run",
+        "curve": lines,
+        **{key: value for key, value in lines[1].items() if key != "seconds"},
+    }
+    name = table1.network_name(settings, seed)
+    save_checkpoint(folder / "snn_tha" / f"{name}.safetensors", {}, about)
+
+
+@pytest.fixture
+def networks(tmp_path, monkeypatch):
+    """Two trials with annealing, one with fixed thresholds."""
+    monkeypatch.setattr(table1, "CHECKPOINTS", tmp_path)
+    write_network(tmp_path, "annealing")
+    write_network(tmp_path, "annealing", seed=1, factor=0.9)
+    write_network(tmp_path, "start")
+    return tmp_path
+
+
+def measured(record):
+    return {m.what: m for m in record.measurements}
+
+
+def test_the_full_table_reads_the_trained_networks(networks, tmp_path, capsys):
+    out = tmp_path / "out"
+    flags = ["--profile", "full", "--datasets", "mnist", "--out", str(out)]
+    assert table1.main(flags) == 0
+    record, arrays = load_results(out)
+    found = measured(record)
+    annealed = "MNIST, binarised, thresholds annealed"
+    accuracy = found[f"{annealed}: test accuracy"]
+    assert accuracy.value == pytest.approx((80 + 72) / 2)
+    assert accuracy.spread == pytest.approx(np.std([80, 72], ddof=1))
+    assert (accuracy.n, accuracy.seeds, accuracy.seconds) == (2, [0, 1], 66)
+    assert found[f"{annealed}: hidden layer 1, spikes per neuron and step"].value == 0.04
+    assert found[f"{annealed}: hidden layer 2, dead neurons"].value == pytest.approx(20)
+    assert found[f"{annealed}: time of an epoch"].value == pytest.approx(15)
+    assert f"{annealed}: hidden layer 3, dead neurons" not in found
+    missing = found["MNIST, full precision: test accuracy"]
+    assert missing.value is None
+    assert "python -m snn_tha.run --dataset mnist --binarize false" in missing.note
+    assert arrays["mnist-annealing-accuracy"] == pytest.approx([0.8, 0.72])
+    assert arrays["mnist-start-rate"] == pytest.approx([0.04])
+    assert arrays["mnist-annealing-curve-thresholds"].shape == (2, 3)
+    assert (out / "figure.png").stat().st_size > 10_000
+    assert "thresholds annealed" in capsys.readouterr().out
+
+
+def test_the_drawing_shows_the_numbers(networks, tmp_path):
+    flags = ["--profile", "full", "--datasets", "mnist", "--out", str(tmp_path / "out")]
+    assert table1.main(flags) == 0
+    record, arrays = load_results(tmp_path / "out")
+    figure = table1.draw(record, arrays)
+    axes = figure.axes
+    heights = sorted(bar.get_height() for bar in axes[0].patches if bar.get_height())
+    assert heights == pytest.approx([76, 80])
+    assert len(axes[0].containers) >= 2
+    lines = [line.get_ydata() for line in axes[3].get_lines() if len(line.get_ydata())]
+    assert any(np.allclose(line, [1, 2]) for line in lines)
+    assert any(np.allclose(line, [2, 4]) for line in lines)
+    assert not any(np.allclose(line, [3, 3]) for line in lines), "the output layer is left out"
+    for ax in axes:
+        assert ax.get_ylabel()
+
+
+@pytest.mark.slow
+def test_the_quick_table_trains_and_is_not_repeated(tmp_path, monkeypatch):
+    """A tiny network in place of the published one; Fashion-MNIST is not there."""
+    tiny = {
+        "input": {"steps": 4, "test_steps": 4},
+        "network": {"convolutions": [2], "dropout": [0, 0]},
+        "neuron": {key: [0.5, 0.5] for key in ("thr_start", "thr_added", "thr_full_precision")}
+        | {"alpha": [0.1, 0.1]},
+    }
+
+    def small(dataset, overrides):
+        merged = {key: dict(value) for key, value in tiny.items()}
+        for key, value in overrides.items():
+            merged[key] = {**merged.get(key, {}), **value}
+        return tha_settings(dataset, merged)
+
+    monkeypatch.setattr(table1, "tha_settings", small)
+    out = tmp_path / "out"
+    flags = [
+        "--datasets", "mnist", "fmnist", "--conditions", "start", "annealing", "--data",
+        "embedded", "--out", str(out),
+    ]  # fmt: skip
+    assert table1.main(flags) == 0
+    record, _ = load_results(out)
+    found = measured(record)
+    assert found["MNIST, binarised, thresholds annealed: test accuracy"].value > 0
+    assert found["MNIST, binarised, thresholds annealed: test accuracy"].data == "embedded digits"
+    missing = found["Fashion-MNIST, binarised, thresholds annealed: test accuracy"]
+    assert missing.value is None and "no embedded stand-in" in missing.note
+    path = out / "networks" / "mnist.safetensors"
+    trained = load_checkpoint(path)
+    assert len(trained.metadata["curve"]) == TABLE.quick_epochs
+    assert table1.main(flags) == 0
+    assert load_checkpoint(path).sha256 == trained.sha256
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--datasets", "cifar"], "unknown data set 'cifar'"),
+        (["--conditions", "best"], "unknown condition 'best'"),
+        (["--trials", "0"], "--trials is 0"),
+    ],
+)
+def test_flags_that_cannot_work(flags, says, tmp_path, capsys):
+    assert table1.main([*flags, "--out", str(tmp_path)]) == 1
+    assert says in capsys.readouterr().err
