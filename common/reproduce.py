@@ -70,6 +70,13 @@ JOBS = (
         "gust_animation",
         {"quick": 0.6, "full": 0.6},
     ),
+    Job(
+        "snn_tha",
+        "spike timing",
+        "snn_tha.figures.temporal",
+        "snn_tha_temporal",
+        {"quick": 0.5, "full": 2.5},
+    ),
 )
 
 

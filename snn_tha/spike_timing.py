@@ -310,6 +310,11 @@ def _timed_note(
     return f"of {len(some)} of {len(seeds)} seeds, at steps {times}"
 
 
+def timing_lines(record: Record) -> list[str]:
+    """Of every condition, how many seeds fire once within the window, and when."""
+    return [f"{m.what}: {m.note}" for m in record.measurements if "in steps" in m.what]
+
+
 # ---- command line ---------------------------------------------------------------------------
 
 
@@ -338,7 +343,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     record, arrays = compute(settings, check_seeds(args.seeds))
     save_arrays(args.out / "arrays.npz", arrays)
     record.save(args.out)
-    print(results_table([record]))
+    print("\n".join([results_table([record]), *timing_lines(record)]))
     print(f"record and arrays: {args.out}")
 
 

@@ -25,9 +25,15 @@ from common.errors import UserError, command_line
 from common.records import Record
 from common.results import report_results, result_parser
 from common.settings import load_settings
-from snn_tha.spike_timing import CONDITIONS, FILE, SpikeTimingSettings, compute
+from snn_tha.spike_timing import (
+    CONDITIONS,
+    FILE,
+    SpikeTimingSettings,
+    compute,
+    timing_lines,
+)
 
-FPS = 10
+FPS = 8
 DPI = 110  # of the films
 SNAPSHOT_COLORS = ("#56B4E9", "#E69F00", CYCLE[0])
 TARGET_STYLE = {"color": "black", "ls": "--", "lw": 1.0}
@@ -212,6 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seeds = chosen.seeds_quick if args.profile == "quick" else chosen.seeds_full
     record, arrays = compute(settings, seeds, args.profile)
     report_results(args.out, record, arrays, draw(record, arrays))
+    print("\n".join(timing_lines(record)))
     for name, width in (("membranes", 1), (f"membranes_mean_of_{chosen.smooth}", chosen.smooth)):
         film = frames(arrays, chosen.film_every, width)
         print(f"film: {save_animation(args.out / f'{name}.gif', film, FPS)}")
