@@ -1,0 +1,142 @@
+"""Train networks for many bAbI tasks, several at once, each by a command of its own.
+
+What is trained already is left alone, and an interrupted training goes on where it was, so the same
+sweep may be started again at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import UserError
+from common.paths import CHECKPOINTS
+from common.settings import overrides_from_args
+from datasets.babi import EMBEDDED_STORIES, load_babi
+from datasets.babi_stories import STORIES
+from datasets.choices import Data
+from hebbian_snn.command import task_parser
+from hebbian_snn.config import task_settings
+from hebbian_snn.question_answering import (
+    QuestionAnsweringSettings,
+    QuestionAnsweringTask,
+    network_name,
+)
+from hebbian_snn.trained import MODEL
+
+MODULE = "hebbian_snn.question_answering_task"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        task: of bAbI. delay: of the readout. name: of the checkpoint.
+        flags: of its command.
+        folder: where checkpoints lie.
+    """
+
+    task: int
+    delay: int
+    name: str
+    flags: tuple[str, ...]
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """What it makes."""
+        return self.folder / f"{self.name}.safetensors"
+
+    def command(self, launch: str = "") -> list[str]:
+        """Its command line; ``launch`` stands in place of ``python``, such as ``torchrun
+        --nproc_per_node 2``."""
+        start = shlex.split(launch) or [sys.executable]
+        return [*start, "-m", MODULE, *self.flags, "--out", str(self.checkpoint)]
+
+
+def available_data(data: Data) -> Data:
+    """``auto`` as what it turns out to be, ``real`` or ``embedded``."""
+    if data != "auto":
+        return data
+    return "embedded" if load_babi(1).source == EMBEDDED_STORIES else "real"
+
+
+def sweep_jobs(
+    tasks: Sequence[int],
+    delays: Sequence[int],
+    data: Data,
+    flags: Sequence[str] = (),
+    folder: Path = CHECKPOINTS / MODEL,
+) -> list[Job]:
+    """The trainings of every task with every readout delay, delay by delay.
+
+    Args:
+        data: ``real`` or ``embedded``, which leaves tasks without generated stories out.
+        flags: further ones of ``question_answering_task.py``, for all.
+        folder: of the checkpoints.
+
+    The twin has no delay: with ``--relu`` among the flags there is one training for each task.
+    """
+    jobs = []
+    for delay in delays:
+        for task in tasks:
+            if data == "embedded" and task not in STORIES:
+                continue
+            words = (*flags, "--task", str(task), "--readout_delay", str(delay), "--data", data)
+            args = task_parser(QuestionAnsweringTask, None).parse_args(list(words))
+            settings = task_settings(
+                QuestionAnsweringSettings,
+                QuestionAnsweringTask.name,
+                bool(getattr(args, "relu", False)),
+                overrides_from_args(QuestionAnsweringSettings, args),
+            )
+            source = EMBEDDED_STORIES if data == "embedded" else ""
+            job = Job(task, delay, network_name(settings, source), words, folder)
+            if job.name not in {other.name for other in jobs}:
+                jobs.append(job)
+    return jobs
+
+
+def run_sweep(
+    jobs: Sequence[Job], at_once: int = 1, launch: str = ""
+) -> Iterator[tuple[Job, float, int]]:
+    """Train what is not there yet; yields each training as it ends, its seconds and exit status.
+
+    What a training says goes to ``NAME.txt`` beside its checkpoint, which is removed when it has
+    ended well. Raises :class:`UserError` for fewer than one training at once.
+    """
+    if at_once < 1:
+        raise UserError(f"--jobs is {at_once}; give 1 or more")
+    missing = [job for job in jobs if not job.checkpoint.exists()]
+    with ThreadPoolExecutor(at_once) as pool:
+        running = {pool.submit(_run, job, launch, at_once): job for job in missing}
+        try:
+            for done in as_completed(running):
+                yield running[done], *done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run(job: Job, launch: str, at_once: int) -> tuple[float, int]:
+    """Seconds and exit status of one training."""
+    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    environment = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, **os.environ}
+    told = job.checkpoint.with_suffix(".txt")
+    told.parent.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    with open(told, "a", encoding="utf-8") as file:
+        status = subprocess.run(
+            job.command(launch), stdout=file, stderr=file, env=environment, check=False
+        ).returncode
+    if not status:
+        told.unlink()
+    return time.perf_counter() - began, status

@@ -1,0 +1,116 @@
+"""Many bAbI trainings at once, and the table of what came out."""
+
+import sys
+
+import pytest
+from hebbian_runs import words
+from matplotlib.figure import Figure
+
+from common.checkpoints import load_checkpoint
+from common.records import load_record
+from common.results import load_results
+from hebbian_snn import question_answering_sweep as sweep
+from hebbian_snn.figures import babi
+
+FLAGS = (
+    "--ten_k 0 --sentence_duration 4 --embedding_size 5 --memory_size 4 --batch_size 300 --epochs 1"
+)
+
+
+def table(folder, *more):
+    """Make the table in ``folder`` of tasks 4 and 15; the exit status."""
+    return babi.main(
+        [
+            *("--data", "embedded", "--device", "cpu", "--tasks", "4", "15", "--delays", "3"),
+            *("--checkpoints", str(folder / "nets"), "--out", str(folder / "table")),
+            *("--flags", f"{FLAGS} --partial {folder / 'partial'}", *more),
+        ]
+    )
+
+
+# ---- jobs -----------------------------------------------------------------------------------
+
+
+def test_jobs_are_named_as_their_trainings_name_them(tmp_path):
+    jobs = sweep.sweep_jobs([4, 1], [30, 1], "real", (), tmp_path)
+    assert [job.name for job in jobs] == [
+        *("babi_4_delay_30", "babi_1_delay_30", "babi_4_delay_1", "babi_1_delay_1")
+    ]
+    command = jobs[1].command()
+    assert command[:3] == [sys.executable, "-m", "hebbian_snn.question_answering_task"]
+    assert " ".join(command[3:]) == (
+        f"--task 1 --readout_delay 30 --data real --out {tmp_path / 'babi_1_delay_30.safetensors'}"
+    )
+    assert jobs[1].command("torchrun --nproc_per_node 2")[:4] == words(
+        "torchrun --nproc_per_node 2 -m"
+    )
+    twins = sweep.sweep_jobs([4, 7], [30, 1], "embedded", ("--relu", "--ten_k", "0"), tmp_path)
+    assert [job.name for job in twins] == ["babi_relu_4_1k_embedded"]
+
+
+def test_only_what_is_missing_is_trained_and_failures_are_told(tmp_path, monkeypatch):
+    jobs = sweep.sweep_jobs([1, 4, 5], [30], "real", (), tmp_path)
+    jobs[1].checkpoint.write_bytes(b"there")
+    script = "import sys; print('said'); sys.exit(int('--task 5' in ' '.join(sys.argv)))"
+    command = f'{sys.executable} -c "{script}"'
+    ended = {job.task: status for job, _, status in sweep.run_sweep(jobs, 2, command)}
+    assert ended == {1: 0, 5: 1}
+    assert [path.name for path in tmp_path.glob("*.txt")] == ["babi_5_delay_30.txt"]
+    assert (tmp_path / "babi_5_delay_30.txt").read_text() == "said\n"
+
+
+# ---- the table ------------------------------------------------------------------------------
+
+
+def test_nothing_to_show_and_wrong_flags_are_one_sentence(tmp_path, capsys):
+    assert table(tmp_path) == 1
+    assert "no network is trained yet" in capsys.readouterr().err
+    assert table(tmp_path, "--tasks", "21") == 1
+    assert "--tasks 21: there are tasks 1 to 20" in capsys.readouterr().err
+    assert table(tmp_path, "--train", "--jobs", "0") == 1
+    assert "--jobs is 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_table_of_trained_networks(tmp_path, capsys):
+    assert table(tmp_path, "--train", "--jobs", "2") == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 networks are to be trained" in said and said.count(": trained, ") == 2
+    record, arrays = load_results(tmp_path / "table")
+    assert arrays["3-tasks"].tolist() == [4, 15]
+    for task, error in zip((4, 15), arrays["3-error"], strict=True):
+        path = tmp_path / "nets" / f"babi_{task}_1k_delay_3_embedded.safetensors"
+        accuracy = load_checkpoint(path).metadata["test"]["accuracy"]
+        assert error == pytest.approx(100 * (1 - accuracy))
+    values = {m.what: m for m in record.measurements}
+    mean = values["mean accuracy, delay 3"]
+    assert mean.value == pytest.approx(100 - arrays["3-error"].mean())
+    assert "over 2 of 20 tasks" in mean.note and mean.paper is None
+    assert values["failed tasks, delay 3"].value == (arrays["3-error"] > 5).sum()
+    assert record.data == "embedded stories"
+    assert isinstance(babi.draw(record, arrays), Figure)
+
+    # Again, with every network tested anew and one that is not there.
+    more = ("--profile", "full", "--train", "--tasks", "4", "15")
+    assert table(tmp_path, *more) == 0
+    assert "0 of 2 networks are to be trained" in capsys.readouterr().out
+    again = load_results(tmp_path / "table")[1]
+    assert again["3-error"].tolist() == arrays["3-error"].tolist()
+    assert table(tmp_path, "--tasks", "4", "1") == 0
+    missing = load_record(tmp_path / "table").measurements[0]
+    assert missing.value is None and "not trained yet: python -m" in missing.note
+
+
+def test_the_missing_official_file_is_named(tmp_path):
+    jobs = sweep.sweep_jobs([3], [30], "real", (), tmp_path)
+    assert "training file of task 3 is missing" in babi._missing(jobs[0], "real").note
+
+
+def test_paper_value_stands_beside_the_mean_of_official_stories(tmp_path):
+    settings = babi.BabiFigureSettings((1,), (30,), 5.0)
+    jobs = sweep.sweep_jobs([1, 4], [30], "real", (), tmp_path)
+    errors = [
+        babi.Measurement("a", value, data="bAbI v1.2 en-10k", interval95=0.5) for value in (1, 8)
+    ]
+    accuracy, error, failed = babi._summary(jobs, errors, settings.failed_above)
+    assert (accuracy.value, accuracy.paper, error.value, failed.value) == (95.5, 89.1, 4.5, 1)
