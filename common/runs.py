@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.checkpoints import load_checkpoint, save_checkpoint
+from common.checkpoints import load_checkpoint, load_training_state, save_checkpoint
 from common.errors import UserError
 from common.paths import CHECKPOINTS
 from common.records import this_command
 from common.settings import differences, from_dict, to_dict
+from common.training import log_lines
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train from the start, whatever checkpoint or unfinished training is there",
     )
+    parser.add_argument(
+        "--snapshot",
+        action="store_true",
+        help="do not train: write the best network so far of an unfinished training as its "
+        "checkpoint, which says so; the training can go on afterwards",
+    )
 
 
 def check_same_run(there: dict[str, Any], here: dict[str, Any], path: Path) -> None:
@@ -60,21 +66,27 @@ def check_same_run(there: dict[str, Any], here: dict[str, Any], path: Path) -> N
 
 
 def start_run(model: str, name: str, settings: Any, args: argparse.Namespace) -> RunFiles | None:
-    """The files of the training that the flags ask for; None, and a line that says so, where its
-    checkpoint is there already.
+    """The files of the training that the flags ask for; None, and a line that says so, where there
+    is nothing to train: its checkpoint is there already, or --snapshot is given.
+
+    An unfinished training goes on even where a checkpoint (a snapshot of it) is there.
 
     Args:
         model: the package. name: of the shipped checkpoint, in place of which --out may stand.
         settings: a dataclass with everything about network and training.
         args: with the flags of :func:`add_run_arguments`.
 
-    Raises :class:`UserError` when the checkpoint that is there is of another training.
+    Raises :class:`UserError` when the checkpoint that is there is of another training, or when
+    there is no unfinished training to take a snapshot of.
     """
     shipped = CHECKPOINTS / model / f"{name}.safetensors"
     files = RunFiles.of(model, args.out or shipped, args.partial)
+    if args.snapshot:
+        _write_snapshot(model, settings, args.seed, files)
+        return None
     if args.overwrite:
         files.state.unlink(missing_ok=True)
-    elif files.checkpoint.exists():
+    elif files.checkpoint.exists() and not files.state.exists():
         metadata = load_checkpoint(files.checkpoint, model=model).metadata
         trained = from_dict(type(settings), metadata.get("settings"), str(files.checkpoint))
         there = {**to_dict(trained), "seed": metadata["seed"]}
@@ -82,6 +94,47 @@ def start_run(model: str, name: str, settings: Any, args: argparse.Namespace) ->
         print(f"{files.checkpoint} is there already; --overwrite trains it again")
         return None
     return files
+
+
+def _write_snapshot(model: str, settings: Any, seed: int, files: RunFiles) -> None:
+    if not files.state.exists():
+        raise UserError(f"there is no unfinished training {files.state} to take a snapshot of")
+    state = load_training_state(files.state)
+    data = state["run"].get("data")
+    check_same_run(state["run"], {**to_dict(settings), "seed": seed, "data": data}, files.state)
+    if not state["best"]:
+        raise UserError(f"the training {files.state} has no network to show yet; let it go on")
+    more = {
+        "note": "best network so far of an unfinished training",
+        "command": this_command().replace(" --snapshot", ""),
+    }
+    _save_network(model, settings, state, data, seed, files, **more)
+    print(f"{files.checkpoint}: epoch {state['best'].get('epoch')} of {state['epoch']} so far")
+
+
+def _save_network(
+    model: str,
+    settings: Any,
+    state: dict[str, Any],
+    data: dict[str, Any],
+    seed: int,
+    files: RunFiles,
+    **more: Any,
+) -> None:
+    best = state["best"]
+    metadata = {
+        "model": model,
+        "settings": to_dict(settings),
+        "seed": seed,
+        "data": data,
+        "epochs": state["epoch"],
+        "seconds": round(state["seconds"], 1),
+        "command": this_command(),
+        **{key: value for key, value in best.items() if key != "tensors"},
+        "curve": log_lines(files.log, state["epoch"]),
+        **more,
+    }
+    save_checkpoint(files.checkpoint, best["tensors"], metadata)
 
 
 def finish_run(
@@ -101,19 +154,7 @@ def finish_run(
         data: what it was trained on.
         files: of the run; the lines of the log become the metadata's ``curve``.
     """
-    best = state["best"]
-    metadata = {
-        "model": model,
-        "settings": to_dict(settings),
-        "seed": seed,
-        "data": data,
-        "epochs": state["epoch"],
-        "seconds": round(state["seconds"], 1),
-        "command": this_command(),
-        **{key: value for key, value in best.items() if key != "tensors"},
-        "curve": [json.loads(line) for line in files.log.read_text().splitlines()],
-    }
-    save_checkpoint(files.checkpoint, best["tensors"], metadata)
+    _save_network(model, settings, state, data, seed, files)
     files.state.unlink(missing_ok=True)
     files.log.unlink()
 

@@ -143,25 +143,32 @@ class MetricLog:
 
     def __init__(self, path: str | os.PathLike[str], resume_after: int | None = None) -> None:
         self.path = Path(path)
-        kept = [] if resume_after is None else _lines_until(self.path, resume_after)
+        kept = [] if resume_after is None else log_lines(self.path, resume_after)
         with atomic_path(self.path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.write_text("".join(map(_log_line, kept)), encoding="utf-8")
 
     def write(self, epoch: int, **metrics: float | int | str) -> None:
         """Append one epoch's numbers; they are in the file when this returns."""
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": epoch, **metrics}) + "\n")
+            file.write(_log_line({"epoch": epoch, **metrics}))
 
 
-def _lines_until(path: Path, last_epoch: int) -> list[str]:
+def _log_line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry) + "\n"
+
+
+def log_lines(path: str | os.PathLike[str], last_epoch: int) -> list[dict[str, Any]]:
+    """The lines of a :class:`MetricLog` up to and including an epoch; a cut-off one ends it."""
+    path = Path(path)
     if not path.exists():
         return []
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            epoch = json.loads(line)["epoch"]
+            entry = json.loads(line)
+            epoch = entry["epoch"]
         except (ValueError, TypeError, KeyError):
             break  # a line cut off by a crash is the last one
         if epoch <= last_epoch:
-            kept.append(line + "\n")
+            kept.append(entry)
     return kept

@@ -65,6 +65,12 @@ class TrainingSettings:
         metadata={"help": "iterations of T steps that are unrolled", "minimum": 1}
     )
     batch_size: int = field(metadata={"help": "images of an optimiser step", "minimum": 1})
+    bfloat16: bool = field(
+        metadata={
+            "help": "dense products of the training in bfloat16 where the hardware has them; "
+            "spikes and sums stay in float32"
+        }
+    )
     learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
     milestones: dict[int, float] = field(
         metadata={"help": "epoch=factor pairs by which the learning rate is multiplied"}
@@ -79,6 +85,18 @@ class TrainingSettings:
     score_images: int = field(
         metadata={"help": "validation images that are scored during training", "minimum": 1}
     )
+    more_iterations: dict[int, int] = field(
+        default_factory=dict,
+        metadata={
+            "help": "epoch=iterations pairs: after so many epochs, so many iterations are unrolled",
+            "minimum": 1,
+        },
+    )
+
+    def iterations_in(self, epoch: int) -> int:
+        """Iterations that are unrolled in an epoch, counted from 0."""
+        passed = [milestone for milestone in self.more_iterations if milestone <= epoch]
+        return self.more_iterations[max(passed)] if passed else self.iterations
 
 
 @dataclass(frozen=True)

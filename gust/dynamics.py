@@ -118,7 +118,8 @@ def iterate(
     while True:
         draws = Draws(keys, state.iteration * settings.window * images.shape[1])
         hidden = network.decode_to_last(state.code)
-        window = scan(hidden, state.refractory, state.past, draws)
+        with torch.autocast(images.device.type, enabled=False):
+            window = scan(hidden.to(images.dtype), state.refractory, state.past, draws)
         code = network.encode_drive(window.drive)
         state = State(code, window.refractory, window.past, state.iteration + 1)
         yield window.spikes, state
@@ -155,4 +156,4 @@ def unroll(
         with torch.no_grad():
             spikes = next(iterate(images, network, settings, noise, backend, state))[0]
         spikes = spikes.to(images.dtype)
-    return network.decode(state.code), spikes
+    return network.decode(state.code).to(images.dtype), spikes

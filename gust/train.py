@@ -36,6 +36,7 @@ from common.settings import add_arguments, overrides_from_args, to_dict
 from common.training import (
     EarlyStopping,
     MetricLog,
+    bfloat16_products,
     check_finite,
     generator,
     piecewise_learning_rate,
@@ -84,21 +85,28 @@ class Data:
 
 
 def loss_of(
-    network: Autoencoder, clean: Tensor, settings: Settings, noise: Noise, backend: str
+    network: Autoencoder,
+    clean: Tensor,
+    settings: Settings,
+    noise: Noise,
+    backend: str,
+    epoch: int = 0,
 ) -> Tensor:
-    """The loss summed over (B, P) clean images whose noisy versions are the input."""
+    """The loss summed over (B, P) clean images whose noisy versions are the input; as many
+    iterations are unrolled as in that epoch."""
     training = settings.training
     loss = losses.LOSSES[training.loss]
     noisy = drop_pixels(clean, training.noise, noise)
-    feedback, spikes = unroll(
-        noisy,
-        network,
-        settings.dynamics,
-        training.iterations,
-        noise,
-        loss.uses_spikes,
-        backend,
-    )
+    with bfloat16_products(training.bfloat16, clean.device):
+        feedback, spikes = unroll(
+            noisy,
+            network,
+            settings.dynamics,
+            training.iterations_in(epoch),
+            noise,
+            loss.uses_spikes,
+            backend,
+        )
     return loss.of_images(feedback, spikes, clean).sum()
 
 
@@ -129,20 +137,26 @@ class Trainer:
         for batch in order.split(self.settings.training.batch_size):
             scale = 1 / len(batch) if self.averaged else 1.0
             optimizer.zero_grad()
-            total += self._sum(network, self.data.train[batch], FIRST_EPOCH_ROUND + epoch, scale)
+            noise_round = FIRST_EPOCH_ROUND + epoch
+            total += self._sum(network, self.data.train[batch], noise_round, epoch, scale)
             self.group.sum_gradients(network)
             optimizer.step()
         check_finite(total, "the training loss")
         return total / len(order) if self.averaged else total
 
     @torch.no_grad()
-    def validate(self, network: Autoencoder) -> float:
-        """The loss of the validation images, with the same noise every time."""
-        total = self._sum(network, self.data.validation, VALIDATION_ROUND)
+    def validate(self, network: Autoencoder, epoch: int = 0) -> float:
+        """The loss of the validation images after an epoch, with the same noise every time."""
+        total = self._sum(network, self.data.validation, VALIDATION_ROUND, epoch)
         return total / len(self.data.validation) if self.averaged else total
 
     def _sum(
-        self, network: Autoencoder, images: np.ndarray, round_: int, scale: float = 1.0
+        self,
+        network: Autoencoder,
+        images: np.ndarray,
+        round_: int,
+        epoch: int,
+        scale: float = 1.0,
     ) -> float:
         """The summed loss of the images with these indices, over all processes.
 
@@ -155,7 +169,7 @@ class Trainer:
             indices = part[begin : begin + size]
             clean = self.data.images[indices].to(self.group.device).float()
             noise = Noise(self.seed, round_, indices)
-            loss = loss_of(network, clean, self.settings, noise, self.backend)
+            loss = loss_of(network, clean, self.settings, noise, self.backend, epoch)
             if torch.is_grad_enabled():
                 (scale * loss).backward()
             total += loss.detach()
@@ -215,7 +229,7 @@ def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
         rate = piecewise_learning_rate(training.learning_rate, training.milestones, state["epoch"])
         optimizer.param_groups[0]["lr"] = rate
         loss = trainer.train_epoch(network, optimizer, state["epoch"])
-        validation = trainer.validate(network)
+        validation = trainer.validate(network, state["epoch"])
         state["epoch"] += 1
         if stopping.update(validation):
             state["best"] = {

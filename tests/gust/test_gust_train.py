@@ -32,13 +32,16 @@ TINY = [
     "--decoder_widths", "16", "24", "--window", "5", "--refractory", "4", "--noise", "0.4",
     "--iterations", "3", "--batch_size", "20", "--learning_rate", "0.01", "--milestones", "4=0.5",
     "--epochs", "6", "--score_every", "2", "--score_images", "4", "--settle", "3",
-    "--device", "cpu",
+    "--device", "cpu", "--bfloat16", "false",
 ]  # fmt: skip
 ALONE = Distributed(0, 1, torch.device("cpu"))
 
 
 def tiny_settings(**training):
-    training = {"images": IMAGES, "iterations": 3, "batch_size": 20, "noise": 0.4, **training}
+    training = {
+        "images": IMAGES, "iterations": 3, "batch_size": 20, "noise": 0.4, "bfloat16": False,
+        **training,
+    }  # fmt: skip
     return gust_settings(
         {
             "train_objects": 2,
@@ -96,15 +99,14 @@ def whole(tmp_path_factory):
 # ---- an epoch -------------------------------------------------------------------------------
 
 
-def direct_batch_loss(network, settings, indices, round_, seed):
+def direct_batch_loss(network, settings, indices, round_, seed, iterations=3):
     """The (B,) losses of images with noisy input, step by step."""
     noise = Noise(seed, round_, indices)
     clean = read_group(settings.dataset, "train_multi", indices=indices).images.flatten(1)
     draws, d = PackageDraws(noise, 784), settings.dynamics
     noisy = clean * (draws.drops() >= settings.training.noise)
     spikes, feedback, _ = direct_run(
-        noisy, network, d.window, d.refractory, d.thinning, settings.training.iterations,
-        draws,
+        noisy, network, d.window, d.refractory, d.thinning, iterations, draws,
     )  # fmt: skip
     loss = LOSSES[settings.training.loss]
     return loss.of_images(feedback[-1], spikes[-1].detach(), clean)
@@ -143,6 +145,33 @@ def test_an_epoch_is_its_equations(loss, backend, monkeypatch):
         moved = (other - start[name]).abs().max().item()
         assert moved > 0, name
         assert (one - other).abs().max().item() < 1e-3 * moved + 1e-8, name
+
+
+@pytest.mark.parametrize(("epoch", "iterations"), [(0, 3), (1, 3), (2, 5), (6, 5), (7, 2), (9, 2)])
+def test_iterations_that_are_unrolled_follow_the_epoch(epoch, iterations):
+    settings = tiny_settings(more_iterations={7: 2, 2: 5})
+    trainer = train.Trainer(settings, train.Data(settings), 3, ALONE, "cpu")
+    network = build_network(settings, generator(0, "network"))
+    found = direct_batch_loss(
+        network, settings, np.arange(54, 60), train.VALIDATION_ROUND, 3, iterations
+    )
+    assert trainer.validate(network, epoch) == pytest.approx(found.sum().item(), rel=1e-5)
+
+
+def test_bfloat16_products_change_a_gradient_by_their_rounding(monkeypatch):
+    """The paper's network: gradients of 60 images point the same way, and dense products differ."""
+    monkeypatch.setattr("common.training.has_bfloat16", lambda device: True)
+    found = []
+    for wanted in (False, True):
+        settings = gust_settings({"training": {"images": IMAGES, "bfloat16": wanted}})
+        network = build_network(settings, generator(0, "network"))
+        images = train.Data(settings).images.float()
+        noise = Noise(3, 1, np.arange(IMAGES))
+        train.loss_of(network, images, settings, noise, "cpu").backward()
+        found.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert found[1].dtype == torch.float32
+    assert not torch.equal(*found)
+    assert torch.cosine_similarity(*found, dim=0) > 0.99
 
 
 @pytest.mark.parametrize("loss", ["receptive_field_sum", "nem_loss_trivel"])
@@ -312,6 +341,27 @@ def test_an_unfinished_run_is_not_mixed_with_another(whole, tmp_path, monkeypatc
     same_training(finished(tmp_path), whole)
 
 
+def test_a_snapshot_shows_what_is_there_and_training_goes_on(whole, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 4)
+        assert train.main(flags(tmp_path)) == 130
+    capsys.readouterr()
+    assert "seed: 0 there, 3 here" in error_of(
+        capsys, train.main(flags(tmp_path, "--snapshot", "--seed", "3"))
+    )
+    assert train.main(flags(tmp_path, "--snapshot")) == 0
+    so_far = finished(tmp_path).metadata
+    assert "unfinished" in so_far["note"]
+    assert so_far["epochs"] == 4 and "--snapshot" not in so_far["command"]
+    assert so_far["curve"] == whole.metadata["curve"][:4]
+    best = min(so_far["curve"], key=lambda line: line["validation_loss"])
+    assert (so_far["epoch"], so_far["validation_loss"]) == (best["epoch"], best["validation_loss"])
+    assert train.main(flags(tmp_path)) == 0
+    same_training(finished(tmp_path), whole)
+    capsys.readouterr()
+    assert "no unfinished training" in error_of(capsys, train.main(flags(tmp_path, "--snapshot")))
+
+
 def test_overwrite_forgets_an_unfinished_run(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2)
@@ -427,14 +477,23 @@ def free_url():
 def test_two_processes_train_as_one(whole, tmp_path):
     """Sums of gradients are rounded in another order, which a flipped spike would amplify: so the
     first epochs only."""
-    group = ["--dist_url", free_url(), "--world_size", "2", "--dist_timeout", "60", "--epochs", "3"]
+    group = [
+        "--dist_url",
+        free_url(),
+        "--world_size",
+        "2",
+        "--dist_timeout",
+        "120",
+        "--epochs",
+        "3",
+    ]
     command = [sys.executable, "-m", "gust.train", *flags(tmp_path, *group)]
     processes = [
         subprocess.Popen([*command, "--rank", rank], env=environment(), cwd=tmp_path)
         for rank in "01"
     ]
     try:
-        assert [process.wait(90) for process in processes] == [0, 0]
+        assert [process.wait(240) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()
