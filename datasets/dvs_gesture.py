@@ -55,7 +55,7 @@ def load_dvs_gesture(split: str, data: Data = "auto") -> Events:
     :func:`datasets.event_standins_vision.moving_shapes`. ``"auto"``: the data set where it can be
     had, else that stand-in, with a warning in the log. ``source`` says which.
     Raises :class:`UserError` for ``"real"`` when the files are neither there nor to be downloaded,
-    and for damaged ones.
+    and for files that are there and damaged.
     """
     check_choice("data", data, DATA_CHOICES)
     check_choice("split", split, SPLITS)
@@ -64,12 +64,13 @@ def load_dvs_gesture(split: str, data: Data = "auto") -> Events:
         _log.warning(stand_in)
         return moving_shapes(split)
     try:
-        return read_dvs_gesture(_folder(), split)
+        folder = _folder()
     except UserError as error:
         if data == "real":
             raise UserError(f"{error}, or give --data embedded for a stand-in") from error
         _log.warning("%s: %s", stand_in, error)
         return moving_shapes(split)
+    return read_dvs_gesture(folder, split)
 
 
 def _folder() -> Path:

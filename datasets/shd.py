@@ -38,7 +38,7 @@ def load_shd(split: str, data: Data = "auto") -> Events:
     :func:`datasets.event_standins_audio.cochlea_digits`. ``"auto"``: the data set where it can be
     had, else that stand-in, with a warning in the log. ``source`` says which.
     Raises :class:`UserError` for ``"real"`` when the files are neither there nor to be downloaded,
-    and for damaged ones.
+    and for a file that is there and damaged.
     """
     check_choice("data", data, DATA_CHOICES)
     check_choice("split", split, SPLITS)
@@ -47,12 +47,13 @@ def load_shd(split: str, data: Data = "auto") -> Events:
         _log.warning(stand_in)
         return cochlea_digits(split)
     try:
-        return read_shd(_unpacked(split))
+        path = _unpacked(split)
     except UserError as error:
         if data == "real":
             raise UserError(f"{error}, or give --data embedded for a stand-in") from error
         _log.warning("%s: %s", stand_in, error)
         return cochlea_digits(split)
+    return read_shd(path)
 
 
 def _unpacked(split: str) -> Path:

@@ -176,6 +176,9 @@ def test_given_files_are_used_packed_or_not(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(dvs_gesture, "DATA_FILES", tmp_path / "elsewhere")
     small_set(given / "DvsGesture", ("user05_led",))
     assert load_dvs_gesture("test").n_recordings == 2
+    (given / "DvsGesture" / "user05_led.aedat").write_bytes(HEADER + b"cut off")
+    with pytest.raises(UserError, match="cut off in the header of a packet"):
+        load_dvs_gesture("test")
     assert not caplog.text
 
 

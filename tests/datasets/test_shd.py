@@ -122,6 +122,9 @@ def test_given_files_are_used_packed_or_not(tmp_path, monkeypatch, caplog):
     assert load_shd("train").source == "Spiking Heidelberg Digits"
     small_file(folder / "shd_test.h5")
     assert load_shd("test").n_recordings == 3
+    (folder / "shd_test.h5").write_bytes(content[:900])
+    with pytest.raises(UserError, match="is damaged or no SHD file"):
+        load_shd("test")
     assert not caplog.text
 
 
