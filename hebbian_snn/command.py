@@ -103,6 +103,9 @@ def run_task(
     args = task_parser(task_type, description).parse_args(argv)
     _check_flags(args)
     task = _task_of(task_type, args)
+    there = _files_of(task, args).checkpoint
+    if there.exists() and not args.overwrite:
+        read_weights(task_type, there)  # or it is of another task
     if not args.evaluate and start_run(MODEL, task.checkpoint_name, task.settings, args) is None:
         return
     launch(args, run_process, task_type)

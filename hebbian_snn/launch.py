@@ -33,7 +33,9 @@ def launch(args: argparse.Namespace, work: Callable[..., None], *more: Any) -> N
     if not args.multiprocessing_distributed:
         return work(args, *more)
     nodes, node = args.world_size or 1, args.rank or 0
-    count = args.processes_per_node or max(1, torch.cuda.device_count())
+    count = args.processes_per_node
+    if count is None:
+        count = max(1, torch.cuda.device_count())
     if nodes < 1 or not 0 <= node < nodes:
         raise UserError(f"--rank is {node} of --world_size {nodes} nodes; give a rank from 0 on")
     if count < 1:

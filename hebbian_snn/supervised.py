@@ -211,10 +211,10 @@ def train(
         state["seconds"] += line["seconds"]
         state["curve"].append({"epoch": state["epoch"], **line})
         _keep_best(task, state, found, network)
-        state |= {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        state |= {"network": copy_of(network), "optimizer": optimizer.state_dict()}
         if group.is_main:
-            save_training_state(files.state, state)
             log.write(state["epoch"], **line)
+            save_training_state(files.state, state)
             _report(state, training.epochs, reporting)
     if state["best"]:
         network.load_state_dict(state["best"]["tensors"])
@@ -237,10 +237,15 @@ def _keep_best(
     task: SupervisedTask, state: dict[str, Any], found: dict[str, Any], network: nn.Module
 ) -> None:
     sign = 1 if task.higher_is_better else -1
-    score, best = found[task.score_name], state["best"].get("validation")
-    if best is None or sign * score > sign * best[task.score_name]:
-        tensors = {name: x.detach().cpu().clone() for name, x in network.state_dict().items()}
-        state["best"] = {"epoch": state["epoch"], "validation": found, "tensors": tensors}
+    score, before = found[task.score_name], state["best"].get("validation")
+    if before is None or sign * score > sign * before[task.score_name]:
+        best = {"epoch": state["epoch"], "validation": found, "tensors": copy_of(network)}
+        state["best"] = best
+
+
+def copy_of(network: nn.Module) -> dict[str, Tensor]:
+    """The network's numbers as they are now, on the CPU."""
+    return {name: x.detach().cpu().clone() for name, x in network.state_dict().items()}
 
 
 def _log_of(state: dict[str, Any], files: RunFiles) -> MetricLog:

@@ -19,8 +19,8 @@ def words(text):
 
 
 SMALL = words("""--sequence_length 2 --num_classes 3 --num_time_steps 15 --embedding_size 20
-    --memory_size 12 --training_size 44 --validation_size 20 --test_size 30 --batch_size 12
-    --epochs 4 --decay_learning_rate_every 2 --device cpu""")
+    --memory_size 12 --thr 0.02 --training_size 44 --validation_size 20 --test_size 30
+    --batch_size 12 --epochs 4 --decay_learning_rate_every 2 --device cpu""")
 
 
 def flags(folder, *more):

@@ -26,7 +26,7 @@ FIVE_STEPS = words("--training_size 60 --start_epoch 1 --epochs 2")
 """From epoch 1 on the firing rates are part of the loss."""
 
 
-def wait(processes, seconds=120):
+def wait(processes, seconds=300):
     """The exit statuses and what was said on stderr."""
     try:
         outputs = [process.communicate(timeout=seconds)[1] for process in processes]
@@ -92,7 +92,7 @@ def test_a_process_for_each_gpu_and_torchrun(tmp_path):
     same_parameters(alone, torchrun)
 
 
-def wait_for_log(folder, process, lines, seconds=120):
+def wait_for_log(folder, process, lines, seconds=300):
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         if len(log(folder)) >= lines:
