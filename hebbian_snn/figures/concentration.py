@@ -1,0 +1,260 @@
+"""Concentration: learning curves, and the flips that trained policies need.
+
+    python -m hebbian_snn.figures.concentration --profile quick
+
+Policies play test games with their most likely actions: 100 (quick) or 1000 (full), given up after
+200 flips, which is said. The same games are played by one who forgets nothing, by one who flips at
+random, and by the same policy with synapses that do not learn (gamma_pos = 0). Curves are those of
+the training, where actions are drawn. Policies that are not trained yet are left out, and said to
+be missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
+from common.errors import UserError, command_line
+from common.paths import CHECKPOINTS
+from common.records import Measurement, Record, mean_measurement, new_record
+from common.results import report_results, result_parser
+from common.settings import load_settings, to_dict
+from common.training import choose_device, generator, progress
+from hebbian_snn.config import FOLDER
+from hebbian_snn.environments.players import PerfectMemory, Player, RandomPlayer, flips_of_games
+from hebbian_snn.reinforcement import ConcentrationTask, GreedyPlayer
+from hebbian_snn.trained import MODEL, TrainedNetwork, build_from, load_network
+
+NAME = "Concentration"
+PLAYERS = ("perfect memory", "policy", "policy without plasticity", "random")
+
+
+@dataclass(frozen=True)
+class ConcentrationFigureSettings:
+    """What stands in ``hebbian_snn/settings/figure_concentration.yaml``: policies by name, and test
+    games of each."""
+
+    networks: tuple[str, ...]
+    games_quick: int
+    games_full: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: the policies there are, by name, those missing, test games, device and folder."""
+
+    profile: str
+    networks: dict[str, TrainedNetwork]
+    missing: tuple[str, ...]
+    games: int
+    device: torch.device
+    out: Path
+
+
+# ---- measuring ------------------------------------------------------------------------------
+
+
+def players_of(trained: TrainedNetwork, device: torch.device) -> dict[str, Player]:
+    """The players that a policy is compared with, and itself, by the names in ``PLAYERS``."""
+    settings = trained.task.settings
+    silent = replace(settings, network=replace(settings.network, gamma_pos=0.0))
+    task = ConcentrationTask(silent, trained.task.seed)
+    random = generator(settings.game.env_seed, "random player", device=device)
+    return {
+        "perfect memory": PerfectMemory(),
+        "policy": GreedyPlayer(trained.network),
+        "policy without plasticity": GreedyPlayer(build_from(task, trained.checkpoint, device)),
+        "random": RandomPlayer(random),
+    }
+
+
+def compute(
+    plan: Plan, settings: ConcentrationFigureSettings
+) -> tuple[Record, dict[str, np.ndarray]]:
+    """Let all policies of the plan and those they are compared with play.
+
+    Returns:
+        the record; for every policy ``"NAME-steps"`` and ``"NAME-curve"`` (lines of the log,),
+        actions so far and mean flips of a game, and ``"NAME-flips"`` and ``"NAME-interval"`` (4,),
+        in the order of ``PLAYERS``.
+    """
+    record = new_record(
+        NAME,
+        "Hebbian memory",
+        plan.profile,
+        device=plan.device,
+        settings={"figure": to_dict(settings), "games": plan.games},
+        seeds=sorted({net.task.seed for net in plan.networks.values()}),
+        data="generated",
+        checkpoints={name: net.checkpoint.sha256 for name, net in plan.networks.items()},
+    )
+    arrays: dict[str, np.ndarray] = {}
+    for name, trained in progress(plan.networks.items(), unit="policy"):
+        curve = trained.checkpoint.metadata["curve"]
+        steps = trained.task.settings.training.steps_of_update
+        arrays[f"{name}-steps"] = np.array([line["epoch"] * steps for line in curve])
+        arrays[f"{name}-curve"] = np.array([line["flips"] for line in curve])
+        players = players_of(trained, plan.device)
+        found = [_play(name, trained, kind, players[kind], plan) for kind in PLAYERS]
+        record.measurements += found
+        arrays[f"{name}-flips"] = np.array([m.value for m in found])
+        arrays[f"{name}-interval"] = np.array([m.interval95 or 0.0 for m in found])
+    for name in plan.missing:
+        record.measurements.append(Measurement(name, None, n=0, note=missing_note(name)))
+    return record, arrays
+
+
+def _play(name: str, trained: TrainedNetwork, kind: str, player: Player, plan: Plan) -> Measurement:
+    """The flips of the test games."""
+    settings, metadata = trained.task.settings, trained.checkpoint.metadata
+    evaluation = replace(settings.evaluation, evaluation_games=plan.games)
+    task = ConcentrationTask(replace(settings, evaluation=evaluation), trained.task.seed)
+    flips, won = flips_of_games(player, *task.test_games(plan.device))
+    note = f"{int((~won).sum())} games were given up after {evaluation.max_flips} flips"
+    if kind == "policy":
+        note += (
+            f"; {settings.game.num_time_steps if not settings.relu else 1} steps an observation; "
+            f"trained with {metadata['epochs'] * settings.training.steps_of_update} actions; the "
+            "time is that of the training"
+        )
+    is_policy = kind == "policy"
+    return mean_measurement(
+        f"{name.replace('_', ' ')}, {kind}: flips of a game",
+        flips.double().cpu().numpy(),
+        data="generated",
+        seeds=[trained.task.seed] if is_policy else [],
+        seconds=metadata["seconds"] if is_policy else None,
+        command=metadata["command"] if is_policy else "",
+        checkpoint=trained.checkpoint.sha256[:12] if kind.startswith("policy") else "",
+        note=note,
+    )
+
+
+# ---- drawing --------------------------------------------------------------------------------
+
+
+def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+    """Mean flips in the course of training (a), and of the test games by player (b)."""
+    names = [key.removesuffix("-curve") for key in arrays if key.endswith("-curve")]
+    with use_style():
+        figure = Figure(figsize=(DOUBLE_COLUMN, 2.6), layout="constrained")
+        axes = figure.subplots(1, 2, width_ratios=(1.1, 1))
+        for name, color in zip(names, CYCLE, strict=False):
+            axes[0].plot(
+                arrays[f"{name}-steps"], arrays[f"{name}-curve"], color=color, label=_label(name)
+            )
+            axes[0].axhline(arrays[f"{name}-flips"][0], color=color, lw=0.7, ls=":")
+        axes[0].plot([], [], ":", color="0.4", lw=0.7, label="perfect memory")
+        axes[0].set(xlabel="actions in all games", ylabel="flips of a game", yscale="log")
+        _plain_ticks(axes[0])
+        axes[0].ticklabel_format(axis="x", scilimits=(-2, 3), useMathText=True)
+        axes[0].legend(loc="upper right")
+        _draw_players(axes[1], arrays, names)
+        for ax, letter in zip(axes, "ab", strict=True):
+            panel_label(ax, letter)
+    return figure
+
+
+def _draw_players(ax: Axes, arrays: dict[str, np.ndarray], names: Sequence[str]) -> None:
+    width, places = 0.2, np.arange(len(names))
+    for number, (kind, color) in enumerate(zip(PLAYERS, CYCLE, strict=False)):
+        flips = np.array([arrays[f"{name}-flips"][number] for name in names])
+        interval = np.array([arrays[f"{name}-interval"][number] for name in names])
+        x = places + (number - 1.5) * width
+        ax.bar(x, flips, width, color=color, label=kind)
+        ax.errorbar(x, flips, interval, fmt="none", ecolor="0.1", capsize=1, lw=0.6)
+        for place, value in zip(x, flips, strict=True):
+            ax.annotate(
+                f"{value:.1f}",
+                (place, value),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=5,
+            )
+    ax.set_xticks(places, [_label(name).replace(", ", "\n") for name in names])
+    ax.tick_params(axis="x", length=0)
+    ax.set(ylabel="flips of a test game", yscale="log")
+    _plain_ticks(ax)
+    ax.margins(y=0.15)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
+
+
+def _plain_ticks(ax: Axes) -> None:
+    """Whole numbers on a logarithmic axis of flips."""
+    ax.set_yticks([2, 5, 10, 20, 50, 100, 200], ["2", "5", "10", "20", "50", "100", "200"])
+    ax.minorticks_off()
+
+
+def _label(name: str) -> str:
+    """``concentration_relu_4_resampled`` as ``4 cards, ReLU twin, resampled``."""
+    words = name.split("_")[1:]
+    number = next((word for word in words if word.isdigit()), "")
+    parts = [f"{number} cards"] if number else []
+    parts += ["ReLU twin"] if "relu" in words else []
+    parts += ["resampled"] if "resampled" in words else []
+    if "steps" in words:
+        parts.append(f"{words[words.index('steps') - 1]} ms")
+    return ", ".join(parts) or name
+
+
+# ---- command line ---------------------------------------------------------------------------
+
+
+def missing_note(name: str) -> str:
+    """What a record says of a policy that is not there."""
+    words = name.split("_")
+    flags = ["--relu"] if "relu" in words else []
+    flags += [f"--num_cells {next((word for word in words if word.isdigit()), 4)}"]
+    flags += ["--num_steps 100"] if "6" in words[:3] else []
+    flags += ["--resample_cards"] if "resampled" in words else []
+    if "steps" in words:
+        flags.append(f"--num_time_steps {words[words.index('steps') - 1]}")
+    return (
+        f"not trained yet: python -m hebbian_snn.reinforcement_learning_task {' '.join(flags)} "
+        "makes it"
+    )
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    settings = load_settings(ConcentrationFigureSettings, FOLDER / "figure_concentration.yaml")
+    parser = result_parser(
+        "hebbian_snn.figures.concentration",
+        __doc__,
+        "hebbian_concentration",
+        f"{settings.games_quick} or {settings.games_full} test games",
+    )
+    parser.add_argument("--networks", nargs="+", metavar="NAME", help="only these policies")
+    args = parser.parse_args(argv)
+    wanted = args.networks or settings.networks
+    folder = CHECKPOINTS / MODEL
+    missing = (
+        ()
+        if args.networks
+        else tuple(name for name in wanted if not (folder / f"{name}.safetensors").exists())
+    )
+    there = [name for name in wanted if name not in missing]
+    if not there:
+        raise UserError(f"no policy is trained yet; {missing_note(wanted[0])}")
+    device = choose_device(args.device)
+    networks = {Path(name).stem: load_network(ConcentrationTask, name, device) for name in there}
+    games = settings.games_full if args.profile == "full" else settings.games_quick
+    plan = Plan(args.profile, networks, missing, games, device, args.out)
+    record, arrays = compute(plan, settings)
+    report_results(plan.out, record, arrays, draw(record, arrays))
+    if missing:
+        print(f"not trained yet and left out: {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

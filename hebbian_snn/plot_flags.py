@@ -1,0 +1,45 @@
+"""The command line of the scripts that draw what a trained network does in one trial."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import is_dataclass
+from pathlib import Path
+
+from common.paths import RESULTS
+from common.settings import add_arguments, from_dict, overrides_from_args, to_dict
+from hebbian_snn.tasks import SupervisedTask
+from hebbian_snn.trained import TrainedNetwork, build_from, check_parameters, load_network
+
+
+def plot_parser(
+    task_type: type[SupervisedTask], description: str | None, network: str, folder: str
+) -> argparse.ArgumentParser:
+    """All flags; ``network`` is the one to show by default, ``folder`` that of the results."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--checkpoint_path", "--checkpoint-path", default=network, help="network to show")
+    add("--sample", type=int, default=0, help="test sample, from 0 (default: 0)")
+    add("--profile", choices=("quick", "full"), default="quick", help="the same")
+    add("--out", type=Path, default=RESULTS / folder, help=f"folder (default: results/{folder})")
+    add_arguments(parser, task_type.settings_type)
+    return parser
+
+
+def network_of(task_type: type[SupervisedTask], args: argparse.Namespace) -> TrainedNetwork:
+    """The network of --checkpoint_path with the flags given.
+
+    Raises :class:`UserError` where they do not agree.
+    """
+    trained = load_network(task_type, args.checkpoint_path)
+    settings = to_dict(trained.task.settings)
+    for key, value in overrides_from_args(task_type.settings_type, args).items():
+        nested = is_dataclass(getattr(trained.task.settings, key))
+        settings[key] = {**settings[key], **value} if nested else value
+    task = task_type(
+        from_dict(task_type.settings_type, settings, "the flags given"), trained.task.seed
+    )
+    check_parameters(task, trained.checkpoint, evaluating=True)
+    return TrainedNetwork(build_from(task, trained.checkpoint, "cpu"), task, trained.checkpoint)

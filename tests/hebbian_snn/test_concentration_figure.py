@@ -1,0 +1,76 @@
+"""Learning curves and flips of trained policies."""
+
+import pytest
+from matplotlib.figure import Figure
+from test_reinforcement import run
+
+from common.results import load_results
+from hebbian_snn.environments.concentration_batch import first_observation
+from hebbian_snn.figures import concentration
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory):
+    """Checkpoints of a spiking policy and of the twin."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("spiking", "twin")]
+    assert run(folders[0]) == 0 == run(folders[1], "--relu")
+    paths = []
+    for folder, name in zip(folders, ("concentration_2", "concentration_relu_2"), strict=True):
+        paths.append(folder / f"{name}.safetensors")
+        (folder / "net.safetensors").rename(paths[-1])
+    return paths
+
+
+def test_policies_and_those_they_are_compared_with(policies, tmp_path, capsys):
+    flags = ["--out", str(tmp_path), "--device", "cpu", "--networks", *map(str, policies)]
+    assert concentration.main(flags) == 0
+    record, arrays = load_results(tmp_path)
+    assert (tmp_path / "figure.pdf").exists()
+    for name in ("concentration_2", "concentration_relu_2"):
+        assert arrays[f"{name}-steps"].tolist() == [60, 120, 180]
+        assert arrays[f"{name}-curve"].shape == (3,)
+        flips = dict(zip(concentration.PLAYERS, arrays[f"{name}-flips"], strict=True))
+        assert flips["perfect memory"] == 2
+        assert 3 < flips["random"] < 5
+        assert 2 <= flips["policy"] <= 9
+    said = capsys.readouterr().out
+    assert "concentration relu 2, policy without plasticity" in said
+    assert "not published" in said or all(m.paper is None for m in record.measurements)
+    notes = {m.what: m.note for m in record.measurements}
+    assert "8 steps an observation" in notes["concentration 2, policy: flips of a game"]
+    assert isinstance(concentration.draw(record, arrays), Figure)
+
+
+def test_without_plasticity_the_weights_are_the_same_and_the_memory_stays_empty(policies):
+    trained = concentration.load_network(concentration.ConcentrationTask, policies[0])
+    players = concentration.players_of(trained, trained.network.deck.device)
+    silent = players["policy without plasticity"]
+    for name, weight in silent.policy.state_dict().items():
+        assert (weight == trained.network.state_dict()[name]).all()
+    games, _ = trained.task.test_games(weight.device)
+    shown = first_observation(games)
+    for player, empty in ((silent, True), (players["policy"], False)):
+        player(shown, games)
+        assert player.state.mem.any() != empty
+
+
+def test_missing_policies_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(concentration, "CHECKPOINTS", tmp_path)
+    assert concentration.main(["--out", str(tmp_path / "out")]) == 1
+    assert "no policy is trained yet; not trained yet: python -m" in capsys.readouterr().err
+    notes = [concentration.missing_note(n) for n in ("concentration_6_20_steps",)]
+    assert "--num_cells 6 --num_steps 100 --num_time_steps 20" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("concentration_4", "4 cards"),
+        ("concentration_relu_6", "6 cards, ReLU twin"),
+        ("concentration_4_resampled", "4 cards, resampled"),
+        ("concentration_6_20_steps", "6 cards, 20 ms"),
+        ("net", "net"),
+    ],
+)
+def test_labels(name, label):
+    assert concentration._label(name) == label
