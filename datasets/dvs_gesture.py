@@ -8,7 +8,6 @@ says which is when, and ``trials_to_train.txt`` and ``trials_to_test.txt`` name 
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +22,9 @@ from datasets.event_standins_vision import CLASSES, SHAPE, moving_shapes
 from datasets.events import Events, Recording, pack_events
 from datasets.events_aedat import CameraEvents, read_aedat
 from datasets.events_files import unpack_tar
-from datasets.real import SPLITS, RemoteFile, find_file, locate
+from datasets.real import SPLITS, RemoteFile, find_file, locate, unless_embedded
 
-_log = logging.getLogger(__name__)
+_STAND_IN = "using moving bars and discs instead of DVS128 Gesture"
 _ARCHIVE = RemoteFile(
     "dvs_gesture/DvsGesture.tar.gz",
     "md5:8a5c71fb11e24e5ca5b11866ca6c00a1",
@@ -59,18 +58,8 @@ def load_dvs_gesture(split: str, data: Data = "auto") -> Events:
     """
     check_choice("data", data, DATA_CHOICES)
     check_choice("split", split, SPLITS)
-    stand_in = "using moving bars and discs instead of DVS128 Gesture"
-    if data == "embedded":
-        _log.warning(stand_in)
-        return moving_shapes(split)
-    try:
-        folder = _folder()
-    except UserError as error:
-        if data == "real":
-            raise UserError(f"{error}, or give --data embedded for a stand-in") from error
-        _log.warning("%s: %s", stand_in, error)
-        return moving_shapes(split)
-    return read_dvs_gesture(folder, split)
+    found = unless_embedded(_folder, data, _STAND_IN)
+    return moving_shapes(split) if found is None else read_dvs_gesture(found, split)
 
 
 def _folder() -> Path:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pooch
@@ -27,6 +27,8 @@ from datasets.choices import DATA_CHOICES, EMBEDDED_DIGITS, Data, check_choice
 from datasets.idx import read_idx
 
 SPLITS = ("train", "test")
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _EMBEDDED_TEST = 300
@@ -166,6 +168,28 @@ def _download(file: RemoteFile, downloads: Path) -> Path:
     )
 
 
+def unless_embedded(get: Callable[[], T], data: Data, stand_in: str) -> T | None:
+    """What ``get`` gives; None where a stand-in is to be used, with a warning in the log.
+
+    Args:
+        get: raises :class:`UserError` when it cannot be had.
+        data: "embedded": None at once; "auto": None when it cannot be had; "real": never None.
+        stand_in: the warning, "using ... instead of ...".
+
+    Raises :class:`UserError` for "real" when it cannot be had.
+    """
+    if data == "embedded":
+        _log.warning(stand_in)
+        return None
+    try:
+        return get()
+    except UserError as error:
+        if data == "real":
+            raise UserError(f"{error}, or give --data embedded for a small stand-in") from error
+        _log.warning("%s: %s", stand_in, error)
+        return None
+
+
 def _load_idx_pair(
     folder: str, sums: dict[str, str], homes: tuple[str, ...], split: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,16 +224,12 @@ def load_mnist(split: str, data: Data = "auto") -> LabelledImages:
     """
     check_choice("data", data, DATA_CHOICES)
     check_choice("split", split, SPLITS)
-    if data == "embedded":
-        _log.warning("using the embedded 8 x 8 digits of scikit-learn instead of MNIST")
-        return _embedded_digits(split)
-    try:
-        return LabelledImages(*_load_idx_pair("mnist", _MNIST_SHA256, _MNIST_HOMES, split), "MNIST")
-    except UserError as error:
-        if data == "real":
-            raise UserError(f"{error}, or give --data embedded for a small stand-in") from error
-        _log.warning("using the embedded 8 x 8 digits of scikit-learn instead of MNIST: %s", error)
-        return _embedded_digits(split)
+    pair = unless_embedded(
+        lambda: _load_idx_pair("mnist", _MNIST_SHA256, _MNIST_HOMES, split),
+        data,
+        "using the embedded 8 x 8 digits of scikit-learn instead of MNIST",
+    )
+    return _embedded_digits(split) if pair is None else LabelledImages(*pair, "MNIST")
 
 
 def load_fashion_mnist(split: str, data: Data = "auto") -> LabelledImages:

@@ -5,7 +5,6 @@ Cramer, Stradmann, Schemmel, Zenke, *The Heidelberg spiking data sets*, 2020.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import h5py
@@ -17,12 +16,12 @@ from datasets.choices import DATA_CHOICES, Data, check_choice
 from datasets.event_standins_audio import CHANNELS, cochlea_digits
 from datasets.events import Events, Recording, pack_events
 from datasets.events_files import unpack_file
-from datasets.real import SPLITS, RemoteFile, find_file, locate
+from datasets.real import SPLITS, RemoteFile, find_file, locate, unless_embedded
 
 CLASSES = 20
 """The digits 0 to 9 in German and in English."""
 
-_log = logging.getLogger(__name__)
+_STAND_IN = "using a cochlea model of spoken digits instead of the Spiking Heidelberg Digits"
 _HOMES = ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/")
 _MD5 = {"train": "f3252aeb598ac776c1b526422d90eecb", "test": "1503a5064faa34311c398fb0a1ed0a6f"}
 _PAGE = "https://zenkelab.org/datasets/"
@@ -42,18 +41,8 @@ def load_shd(split: str, data: Data = "auto") -> Events:
     """
     check_choice("data", data, DATA_CHOICES)
     check_choice("split", split, SPLITS)
-    stand_in = "using a cochlea model of spoken digits instead of the Spiking Heidelberg Digits"
-    if data == "embedded":
-        _log.warning(stand_in)
-        return cochlea_digits(split)
-    try:
-        path = _unpacked(split)
-    except UserError as error:
-        if data == "real":
-            raise UserError(f"{error}, or give --data embedded for a stand-in") from error
-        _log.warning("%s: %s", stand_in, error)
-        return cochlea_digits(split)
-    return read_shd(path)
+    found = unless_embedded(lambda: _unpacked(split), data, _STAND_IN)
+    return cochlea_digits(split) if found is None else read_shd(found)
 
 
 def _unpacked(split: str) -> Path:

@@ -92,6 +92,20 @@ def test_downloads_from_the_first_home_that_has_it_and_only_once(server, tmp_pat
     assert locate(file, tmp_path / "downloads") == path
 
 
+def test_md5_is_checked_where_that_alone_is_published(server, tmp_path):
+    folder, address = server
+    (folder / "a.gz").write_bytes(CONTENT)
+    right, wrong = (f"md5:{hashlib.md5(x).hexdigest()}" for x in (CONTENT, CONTENT[1:]))
+    path = locate(RemoteFile("set/a.gz", right, (address,)), tmp_path / "downloads")
+    assert path.read_bytes() == CONTENT
+    with pytest.raises(UserError, match=r"MD5 is .* delete it, it is then downloaded again"):
+        locate(RemoteFile("set/a.gz", wrong, (address,)), tmp_path / "downloads")
+    with pytest.raises(UserError, match=r"wrong checksum.*get it from a page and put it at"):
+        locate(RemoteFile("set/a.gz", wrong, (address,), page="a page"), tmp_path / "other")
+    with pytest.raises(UserError, match=r"set/b\.gz is not there and nobody serves it; put it at"):
+        locate(RemoteFile("set/b.gz", right, ()), tmp_path / "downloads")
+
+
 @pytest.mark.parametrize(
     ("path", "reason"), [("bad/", "wrong checksum"), ("missing/", "HTTPError"), ("short/", "")]
 )
