@@ -17,14 +17,19 @@ from hebbian_snn.cross_modal_networks import CrossModalNetwork, ReLUCrossModalNe
 from hebbian_snn.digits import REAL_SOURCES, Digits, spoken_digits, written_digits
 from hebbian_snn.encoders import BLOCKS
 from hebbian_snn.episodes import CrossModal, cross_modal
-from hebbian_snn.front_ends import FrontEndSettings, pretrained, relu_encoder, spiking_encoder
+from hebbian_snn.front_ends import (
+    FrontEndSettings,
+    Stored,
+    features,
+    pretrained,
+    relu_encoder,
+    spiking_encoder,
+)
 from hebbian_snn.spike_cache import cached_trains
 from hebbian_snn.spiking_cnn import SpikingEncoder
 from hebbian_snn.tasks import Batch, SupervisedTask, shuffled
 
 MODALITIES = ("audio", "image")
-FEATURES_AT_ONCE = 512
-"""Images that go through the twin's encoder together."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,6 @@ class CrossModalTask(SupervisedTask):
     def _answers(self) -> dict[tuple[str, str], Stored]:
         return {}
 
-    @torch.inference_mode()
     def _compute(self, modality: str, split: str) -> Stored:
         samples = self.samples(split)
         numbers = (
@@ -204,8 +208,7 @@ class CrossModalTask(SupervisedTask):
             return Stored(used, images)
         if self.settings.relu:
             encoder = self._relu_encoder(modality, seeded(self.seed, modality))
-            features = [encoder(chunk) for chunk in images.split(FEATURES_AT_ONCE)]
-            return Stored(used, torch.cat(features).clone())
+            return Stored(used, features(encoder, images))
         encoder, _ = self._frozen[modality]
         return Stored(used, cached_trains(encoder, images, f"{modality}_{split}"))
 
@@ -244,14 +247,14 @@ class CrossModalTask(SupervisedTask):
             return self._relu_encoder(modality, generator)
         return self._spiking_encoder(modality, generator, backend)[0]
 
-    def _trained(self, modality: str) -> Checkpoint:
+    def pretrained(self, modality: str) -> Checkpoint:
         """The classifier of a modality."""
         real = self.digits(modality, "train").source in REAL_SOURCES
         shipped = f"digits_{modality}" if real else f"digits_{modality}_embedded"
         return pretrained(getattr(self.settings.cnn, f"{modality}_protonet_path"), shipped)
 
     def _relu_encoder(self, modality: str, generator: Generator) -> nn.Module:
-        return relu_encoder(self.settings.cnn, self._trained(modality), generator)
+        return relu_encoder(self.settings.cnn, self.pretrained(modality), generator)
 
     def _spiking_encoder(
         self, modality: str, generator: Generator, backend: str = "auto"
@@ -264,7 +267,7 @@ class CrossModalTask(SupervisedTask):
             settings.cnn,
             settings.network,
             settings.dataset.num_time_steps,
-            self._trained(modality),
+            self.pretrained(modality),
             self.intensities(modality, "train", order[: settings.cnn.threshold_images]),
             getattr(settings.cnn, f"{modality}_if_thresholds"),
             generator,
@@ -283,23 +286,7 @@ class CrossModalTask(SupervisedTask):
         for modality in MODALITIES:
             found[modality] = dict(self.digits(modality, "train").summary)
             if self.settings.relu:
-                found[modality]["cnn"] = {"checkpoint": self._trained(modality).sha256}
+                found[modality]["cnn"] = {"checkpoint": self.pretrained(modality).sha256}
             else:
                 found[modality]["cnn"] = self._frozen[modality][1]
         return found
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What a network gets of the recordings or images that samples use.
-
-    Attributes:
-        numbers: (U,) int64, of these, in ascending order. values: (U, ...) of each.
-    """
-
-    numbers: Tensor
-    values: Tensor
-
-    def __call__(self, numbers: Tensor) -> Tensor:
-        """The values (..., ...) of any numbers (...) among them."""
-        return self.values[torch.searchsorted(self.numbers, numbers)]

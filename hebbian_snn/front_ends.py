@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Generator, Tensor
+import torch
+from torch import Generator, Tensor, nn
 
 from common.checkpoints import Checkpoint, load_checkpoint
 from common.runs import find_network
@@ -17,6 +18,9 @@ from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.neurons import IFParameters
 from hebbian_snn.spiking_cnn import SpikingEncoder
 from hebbian_snn.trained import MODEL
+
+FEATURES_AT_ONCE = 512
+"""Images that go through a network without spikes together."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,28 @@ class FrontEndSettings:
     fix_cnn_thresholds: bool = field(
         metadata={"help": "the thresholds are not trained with the weights"}
     )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the memory's network gets of the recordings or images that samples use.
+
+    Attributes:
+        numbers: (U,) int64, of these, in ascending order. values: (U, ...) of each.
+    """
+
+    numbers: Tensor
+    values: Tensor
+
+    def __call__(self, numbers: Tensor) -> Tensor:
+        """The values (..., ...) of any numbers (...) among them."""
+        return self.values[torch.searchsorted(self.numbers, numbers.contiguous())]
+
+
+@torch.no_grad()
+def features(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Outputs (N, F) of a network that is not trained, for images (N, H, W)."""
+    return torch.cat([encoder(chunk) for chunk in images.split(FEATURES_AT_ONCE)])
 
 
 def pretrained(path: str | None, shipped: str) -> Checkpoint:

@@ -15,15 +15,19 @@ from datasets.omniglot import DRAWINGS
 from hebbian_snn.config import NetworkSettings, TrainingSettings
 from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.episodes import OneShot, one_shot
-from hebbian_snn.front_ends import FrontEndSettings, pretrained, relu_encoder, spiking_encoder
+from hebbian_snn.front_ends import (
+    FrontEndSettings,
+    Stored,
+    features,
+    pretrained,
+    relu_encoder,
+    spiking_encoder,
+)
 from hebbian_snn.omniglot_networks import OneShotNetwork, ReLUOneShotNetwork
 from hebbian_snn.protonet import CharacterData, about_characters, characters
 from hebbian_snn.spike_cache import cached_trains
 from hebbian_snn.spiking_cnn import SpikingEncoder
 from hebbian_snn.tasks import Batch, SupervisedTask
-
-FEATURES_AT_ONCE = 512
-"""Images that go through the twin's encoder together."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class OmniglotTask(SupervisedTask):
         shown, query, targets = (x[part] for x in episodes)
         stored = self._stored(split)
         labels = torch.arange(shown.shape[1]).expand(len(shown), -1)
-        return Batch((stored[shown], labels, stored[query]), targets)
+        return Batch((stored(shown), labels, stored(query)), targets)
 
     def episodes(self, split: str, epoch: int, samples: range) -> OneShot:
         """The numbers of the images of a batch."""
@@ -126,7 +130,7 @@ class OmniglotTask(SupervisedTask):
 
     def _draw(self, split: str, n: int, draw: Generator) -> OneShot:
         way = self.settings.dataset.num_classes
-        classes = len(self._characters(split))
+        classes = len(self.images(split)) // DRAWINGS
         return one_shot(n, classes=classes, drawings=DRAWINGS, way=way, generator=draw)
 
     @cached_property
@@ -139,31 +143,35 @@ class OmniglotTask(SupervisedTask):
 
     # ---- images -----------------------------------------------------------------------------
 
-    def _characters(self, split: str) -> Tensor:
+    def images(self, split: str) -> Tensor:
+        """The drawings of a split, class by class, (C * 20, H, W) uint8; 1 is ink."""
         name = "val" if split == "validation" else split
-        return characters(name, self.settings.dataset).images
+        return characters(name, self.settings.dataset).images.flatten(0, 1)
 
-    def _stored(self, split: str) -> Tensor:
-        """What the network gets of every image of a split, (N, ...)."""
-        images = self._characters(split).flatten(0, 1)
-        if not self.settings.cnn.freeze_protonet:
-            return images
+    def _stored(self, split: str) -> Stored:
         if split not in self._answers:
-            self._answers[split] = self._compute(split, images)
+            self._answers[split] = self._compute(split)
         return self._answers[split]
 
     @cached_property
-    def _answers(self) -> dict[str, Tensor]:
+    def _answers(self) -> dict[str, Stored]:
         return {}
 
-    @torch.inference_mode()
-    def _compute(self, split: str, images: Tensor) -> Tensor:
+    def _compute(self, split: str) -> Stored:
+        """Of all training images, and of those that the stored episodes use."""
+        images = self.images(split)
+        used = torch.arange(len(images))
+        if split != "train":
+            episodes = self._episodes[split]
+            used = torch.cat([episodes.images, episodes.query[:, None]], 1).unique()
+        images = images[used]
+        if not self.settings.cnn.freeze_protonet:
+            return Stored(used, images)
         if self.settings.relu:
-            encoder = self._relu_encoder(seeded(self.seed, "encoder"))
-            features = [encoder(chunk) for chunk in images.split(FEATURES_AT_ONCE)]
-            return torch.cat(features).clone()
+            encoder = self.relu_encoder(seeded(self.seed, "encoder"))
+            return Stored(used, features(encoder, images))
         encoder, _ = self._frozen
-        return cached_trains(encoder, images, f"omniglot_{split}")
+        return Stored(used, cached_trains(encoder, images, f"omniglot_{split}"))
 
     # ---- networks ---------------------------------------------------------------------------
 
@@ -172,7 +180,7 @@ class OmniglotTask(SupervisedTask):
         way, frozen = settings.dataset.num_classes, settings.cnn.freeze_protonet
         n_features = settings.cnn.channels  # 28 pixels, halved four times, are one
         if settings.relu:
-            encoder = None if frozen else self._relu_encoder(generator)
+            encoder = None if frozen else self.relu_encoder(generator)
             return ReLUOneShotNetwork(n_features, way, settings.network, generator, encoder)
         encoder = None if frozen else self._spiking_encoder(generator, backend)[0]
         return OneShotNetwork(
@@ -185,7 +193,7 @@ class OmniglotTask(SupervisedTask):
             backend,
         )
 
-    def _trained(self) -> Checkpoint | None:
+    def pretrained(self) -> Checkpoint | None:
         """The prototypical network, None where none is wanted."""
         if not self.settings.cnn.use_pretrained_protonet:
             return None
@@ -193,21 +201,21 @@ class OmniglotTask(SupervisedTask):
         shipped = "protonet" if real else "protonet_embedded"
         return pretrained(self.settings.cnn.protonet_checkpoint_path, shipped)
 
-    def _relu_encoder(self, generator: Generator) -> ConvolutionalEncoder:
-        return relu_encoder(self.settings.cnn, self._trained(), generator)
+    def relu_encoder(self, generator: Generator) -> ConvolutionalEncoder:
+        return relu_encoder(self.settings.cnn, self.pretrained(), generator)
 
     def _spiking_encoder(
         self, generator: Generator, backend: str = "auto"
     ) -> tuple[SpikingEncoder, dict[str, Any]]:
         """The converted network, and what a checkpoint says of it."""
         settings = self.settings
-        images = self._characters("train").flatten(0, 1)
+        images = self.images("train")
         order = torch.randperm(len(images), generator=seeded(settings.dataset.sampler_seed))
         return spiking_encoder(
             settings.cnn,
             settings.network,
             settings.dataset.num_time_steps,
-            self._trained(),
+            self.pretrained(),
             images[order[: settings.cnn.threshold_images]],
             settings.cnn.if_thresholds,
             generator,
@@ -222,7 +230,7 @@ class OmniglotTask(SupervisedTask):
         settings = self.settings
         cnn: dict[str, Any] = {"trained": not settings.cnn.freeze_protonet}
         if settings.relu:
-            trained = self._trained()
+            trained = self.pretrained()
             cnn["checkpoint"] = trained.sha256 if trained else None
         else:
             cnn |= self._frozen[1]

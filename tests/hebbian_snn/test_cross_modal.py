@@ -6,11 +6,19 @@ from hebbian_runs import words
 from torch.nn import functional
 
 from common.checkpoints import load_checkpoint
+from common.results import load_results
 from common.training import generator
-from hebbian_snn import conversion, cross_modal_associations_task, pretrain_digit_classifier
+from hebbian_snn import (
+    conversion,
+    cross_modal_associations_task,
+    plot_cross_modal_associations_task,
+    pretrain_digit_classifier,
+)
 from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
 from hebbian_snn.cross_modal import MODALITIES, CrossModalSettings, CrossModalTask
+from hebbian_snn.digit_classifier import ClassifierTask
+from hebbian_snn.figures import cross_modal as cross_modal_figure
 from hebbian_snn.kernels import lif_scan
 from hebbian_snn.plasticity import update_memory
 from hebbian_snn.trained import load_network
@@ -240,3 +248,56 @@ def test_flags_that_cannot_work(more, says, trained, tmp_path, capsys):
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("error: ") and says in line
     assert not (tmp_path / "net.safetensors").exists()
+
+
+# ---- figures --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_networks(trained, tmp_path_factory):
+    """Paths of a spiking network and of its twin, both trained for a moment."""
+    folder = tmp_path_factory.mktemp("networks")
+    paths = []
+    for name, more in (("spiking", []), ("twin", ["--relu"])):
+        assert run(folder / name, trained, "--freeze_protonet", *more) == 0
+        paths.append((folder / name / "net.safetensors").rename(folder / f"{name}.safetensors"))
+    return paths
+
+
+def test_the_figure_compares_all_on_the_same_samples(two_networks, trained, tmp_path):
+    networks = [str(path) for path in two_networks]
+    assert cross_modal_figure.main(["--networks", *networks, "--out", str(tmp_path)]) == 0
+    _, arrays = load_results(tmp_path)
+    spiking, twin = "spiking network, frozen encoder", "ReLU twin, frozen encoder"
+    references = ["mean training image", "the images wanted"]
+    assert arrays["series"].tolist() == [*references, spiking, f"{spiking}, no memory", twin]
+    mse = dict(zip(arrays["series"].tolist(), arrays["mse"], strict=True))
+    task = small_task(trained, dataset={"test_size": 200}, freeze_protonet=True)
+    batch = task.batch("test", 0, range(200), slice(None))
+    with torch.no_grad():
+        outputs = load_network(CrossModalTask, two_networks[0]).network(*batch.inputs).outputs
+    assert mse[spiking] == pytest.approx(functional.mse_loss(outputs, batch.targets).item())
+    silent = batch.targets.square().mean().item()
+    assert mse[f"{spiking}, no memory"] == pytest.approx(silent), "nothing is drawn"
+    mean = task.digits("image", "train").images.float().mean(0).flatten() / 255
+    assert mse["mean training image"] == pytest.approx((mean - batch.targets).pow(2).mean().item())
+    # The classifier sees the images wanted as in its own data.
+    classifier = load_network(ClassifierTask, trained["image"])
+    _, images, _, asked = task.samples("test")
+    wanted = images[torch.arange(200), asked]
+    found = task.digits("image", "test")
+    with torch.no_grad():
+        seen = classifier.network(found.images[wanted]).outputs.argmax(1) == found.labels[wanted]
+    assert arrays["recognised"][1] == pytest.approx(100 * seen.float().mean().item())
+    assert arrays["drawn"].shape == (4, 28, 28) and arrays["images"].shape == (4, 3, 28, 28)
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_activity_of_a_trial(two_networks, tmp_path, capsys):
+    plot = ["--checkpoint_path", str(two_networks[0]), "--sample", "3", "--out", str(tmp_path)]
+    assert plot_cross_modal_associations_task.main(plot) == 0
+    _, arrays = load_results(tmp_path)
+    assert arrays["spikes-audio"].shape == (60, 6) and arrays["spikes-pixels"].shape == (20, 784)
+    assert arrays["spoken"].shape == (3, 30, 20) and arrays["asked"] in arrays["heard"]
+    assert plot_cross_modal_associations_task.main([*plot, "--sample", "-1"]) == 1
+    assert "there are 0 to 7" in capsys.readouterr().err

@@ -4,12 +4,20 @@ import pytest
 import torch
 from hebbian_runs import words
 
-from common.checkpoints import load_checkpoint
+from common.checkpoints import load_checkpoint, save_checkpoint
+from common.results import load_results
 from common.training import generator
 from datasets import omniglot_standin
-from hebbian_snn import conversion, omniglot_one_shot_task, pretrain_protonet, protonet
+from hebbian_snn import (
+    conversion,
+    omniglot_one_shot_task,
+    plot_omniglot_one_shot_task,
+    pretrain_protonet,
+    protonet,
+)
 from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
+from hebbian_snn.figures import omniglot as omniglot_figure
 from hebbian_snn.omniglot import OmniglotSettings, OmniglotTask
 from hebbian_snn.plasticity import update_memory
 from hebbian_snn.trained import load_network
@@ -51,7 +59,7 @@ def few_characters(tmp_path_factory):
     protonet.characters.cache_clear()
 
 
-def small_task(trained, seed=0, relu=False, **cnn):
+def small_task(trained, seed=0, relu=False, dataset=None, **cnn):
     overrides = {
         "dataset": {
             "data": "embedded",
@@ -60,6 +68,7 @@ def small_task(trained, seed=0, relu=False, **cnn):
             "iterations": 2,
             "validation_size": 6,
             "test_size": 8,
+            **(dataset or {}),
         },
         "cnn": {
             "channels": 8,
@@ -93,12 +102,12 @@ def test_the_query_is_another_drawing_of_the_wanted_class(few_characters):
         (images, labels, query), targets = task.batch(split, 1, range(6), slice(None))
         assert images.shape == (6, 3, 28, 28) and query.shape == (6, 28, 28)
         assert labels.tolist() == [[0, 1, 2]] * 6
-        all_ = task._characters(split)
-        assert len(all_) == count
+        all_ = task.images(split)
+        assert len(all_) == 20 * count
         episodes = task.episodes(split, 1, range(6))
         asked = episodes.images[torch.arange(6), targets]
         assert torch.equal(asked // 20, episodes.query // 20) and (asked != episodes.query).all()
-        assert torch.equal(query, all_.flatten(0, 1)[episodes.query])
+        assert torch.equal(query, all_[episodes.query])
 
 
 def test_batches_are_functions_of_their_samples(few_characters):
@@ -228,3 +237,78 @@ def test_flags_that_cannot_work(more, says, few_characters, tmp_path, capsys):
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("error: ") and says in line
     assert not (tmp_path / "net.safetensors").exists()
+
+
+# ---- figures --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_networks(few_characters, tmp_path_factory):
+    """Paths of a spiking network and of its twin, both trained for a moment."""
+    folder = tmp_path_factory.mktemp("networks")
+    paths = []
+    for name, more in (("spiking", []), ("twin", ["--relu"])):
+        assert run(folder / name, few_characters, "--freeze_protonet", *more) == 0
+        paths.append((folder / name / "net.safetensors").rename(folder / f"{name}.safetensors"))
+    return paths
+
+
+def test_the_figure_compares_all_on_the_same_episodes(two_networks, few_characters, tmp_path):
+    networks = [str(path) for path in two_networks]
+    assert omniglot_figure.main(["--networks", *networks, "--out", str(tmp_path)]) == 0
+    record, arrays = load_results(tmp_path)
+    spiking, twin = "spiking network, frozen encoder", "ReLU twin, frozen encoder"
+    assert arrays["series"].tolist() == ["ProtoNet", spiking, f"{spiking}, no memory", twin]
+    found = dict(zip(arrays["series"].tolist(), arrays["accuracy"], strict=True))
+    assert found[f"{spiking}, no memory"] == pytest.approx(100 / 3)
+    assert all(m.n == 200 and m.paper is None for m in record.measurements)
+    task = small_task(few_characters, dataset={"test_size": 200}, freeze_protonet=True)
+    trained = load_network(OmniglotTask, two_networks[0])
+    batch = task.batch("test", 0, range(200), slice(None))
+    with torch.no_grad():
+        outputs = trained.network(*batch.inputs).outputs
+    assert found[spiking] == pytest.approx(100 * task.scores(outputs, batch.targets).mean().item())
+    # The nearest of the three images by the activities of the prototypical network.
+    encoder = task.relu_encoder(generator(0))
+    episodes = task.episodes("test", 0, range(200))
+    images = task.images("test")
+    with torch.no_grad():
+        one, five = encoder(images[episodes.query]), encoder(images[episodes.images.flatten()])
+    nearest = torch.cdist(one[:, None], five.view(200, 3, -1))[:, 0].argmin(1)
+    right = 100 * (nearest == episodes.labels).float().mean().item()
+    assert found["ProtoNet"] == pytest.approx(right, abs=1.01)  # ties
+    assert arrays["images"].shape == (4, 3, 28, 28)
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_activity_of_an_episode(two_networks, tmp_path, capsys):
+    plot = ["--checkpoint_path", str(two_networks[0]), "--sample", "3", "--out", str(tmp_path)]
+    assert plot_omniglot_one_shot_task.main(plot) == 0
+    _, arrays = load_results(tmp_path)
+    assert arrays["spikes-images"].shape == (48, 8) and arrays["spikes-query"].shape == (16, 8)
+    assert arrays["spikes-write_keys"].shape == (48, 10) and arrays["mem"].shape == (10, 10)
+    assert arrays["images"].shape == (3, 28, 28) and arrays["query"].shape == (28, 28)
+    for more, says in (
+        (["--checkpoint_path", str(two_networks[1])], "has no spikes"),
+        (["--sample", "8"], "there are 0 to 7"),
+        (["--memory_size", "11"], "memory_size"),
+    ):
+        assert plot_omniglot_one_shot_task.main([*plot, *more]) == 1
+        assert says in capsys.readouterr().err
+
+
+def test_another_front_end_is_noticed(two_networks, few_characters, tmp_path, capsys):
+    path = tmp_path / "other.safetensors"
+    checkpoint = load_checkpoint(two_networks[0])
+    metadata = checkpoint.metadata
+    metadata["data"]["cnn"]["thresholds"][0] += 0.1
+    save_checkpoint(path, checkpoint.tensors, metadata)
+    assert omniglot_figure.main(["--networks", str(path), "--out", str(tmp_path)]) == 1
+    assert "was trained with other data or on another" in capsys.readouterr().err
+
+
+def test_without_networks_one_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("hebbian_snn.figures.comparison.CHECKPOINTS", tmp_path)
+    assert omniglot_figure.main(["--out", str(tmp_path), "--data", "embedded"]) == 1
+    command = "python -m hebbian_snn.omniglot_one_shot_task --freeze_protonet --data embedded"
+    assert command in capsys.readouterr().err

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Accuracy of one-shot learning on Omniglot, and the activity of one network in one trial.
+# --profile quick|full; --help tells more. Flags are those of python -m hebbian_snn.figures.omniglot.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
+"$PYTHON" -m hebbian_snn.figures.omniglot "$@"
+case " $* " in *" --help "* | *" -h "*) exit ;; esac
+shown=omniglot_frozen
+case " $* " in *" --data embedded "* | *" --data=embedded "*) shown=${shown}_embedded ;; esac
+exec "$PYTHON" -m hebbian_snn.plot_omniglot_one_shot_task --checkpoint_path "$shown"
