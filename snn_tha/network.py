@@ -50,6 +50,10 @@ class Execution(NamedTuple):
     group: Distributed | None = None
 
 
+AUTOMATIC = Execution()
+"""The fastest backend, everything in the network's own type, one process."""
+
+
 class Network(nn.Module):
     """A spiking network.
 
@@ -108,7 +112,7 @@ class Network(nn.Module):
         neurons: Sequence[LIFParameters],
         steps: int,
         draws: Draws | None = None,
-        execution: Execution = Execution(),  # noqa: B008
+        execution: Execution = AUTOMATIC,
     ) -> list[Tensor]:
         """All layers through all steps.
 
