@@ -70,7 +70,9 @@ JOBS = (
         "gust_animation",
         {"quick": 0.6, "full": 0.6},
     ),
-    Job("snn_tha", "Table 1", "snn_tha.figures.table1", "snn_tha_table1", {"quick": 3, "full": 0.2}),
+    Job(
+        "snn_tha", "Table 1", "snn_tha.figures.table1", "snn_tha_table1", {"quick": 3, "full": 0.2}
+    ),
     Job(
         "snn_tha",
         "spike timing",
