@@ -272,19 +272,23 @@ def _measurements(
     counted = f"iterations {settings.settled} to {settings.iterations - 1}"
     first, last_step = settings.window
     rows = [
-        ("MSE", [float(x.mse[last]) for x in trainings], f"iteration {last}"),
-        ("mean MSE", [float(x.mse[late].mean()) for x in trainings], counted),
+        (f"MSE, iteration {last}", [float(x.mse[last]) for x in trainings], ""),
+        (f"mean MSE, {counted}", [float(x.mse[late].mean()) for x in trainings], ""),
         (
-            "mean MSE relative to the target's power",
+            f"mean MSE / power of the target, {counted}",
             [float(x.mse[late].mean()) / power for x in trainings],
-            counted,
+            "",
         ),
-        ("spikes", [int(x[last].sum()) for x in trains], _spikes_note(last, trains[0], seeds[0])),
-        ("iterations with one spike", once, counted),
         (
-            f"iterations with one spike, in steps {first} to {last_step}",
+            f"spikes, iteration {last}",
+            [int(x[last].sum()) for x in trains],
+            _spikes_note(last, trains[0], seeds[0]),
+        ),
+        (f"{counted} with one spike", once, ""),
+        (
+            f"{counted} with one spike, in steps {first} to {last_step}",
             timed,
-            f"{counted}; {_timed_note(settings, trains, seeds)}",
+            _timed_note(settings, trains, seeds),
         ),
     ]
     found = [mean_measurement(f"{where}: {what}", x, seeds=seeds, note=n) for what, x, n in rows]
@@ -294,7 +298,7 @@ def _measurements(
 
 def _spikes_note(iteration: int, spikes: np.ndarray, seed: int) -> str:
     steps = ", ".join(map(str, np.flatnonzero(spikes[iteration]))) or "none"
-    return f"iteration {iteration}; of seed {seed} at steps {steps}"
+    return f"of seed {seed} at steps {steps}"
 
 
 def _timed_note(

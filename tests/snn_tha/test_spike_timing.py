@@ -225,13 +225,17 @@ def test_compute_measures_every_condition_and_seed(settings):
             if m.what.startswith(f"({condition})")
         }
         last = min(settings.snapshot_3[condition], 11)
-        assert found["MSE"].value == pytest.approx(np.mean([x.mse[last] for x in trainings]))
+        assert found[f"MSE, iteration {last}"].value == pytest.approx(
+            np.mean([x.mse[last] for x in trainings])
+        )
         late = np.mean([x.mse[2:].mean() for x in trainings])
-        assert found["mean MSE"].value == pytest.approx(late)
+        assert found["mean MSE, iterations 2 to 11"].value == pytest.approx(late)
         power = target_trace(settings, condition).square().mean().item()
-        relative = found["mean MSE relative to the target's power"]
+        relative = found["mean MSE / power of the target, iterations 2 to 11"]
         assert relative.value == pytest.approx(late / power, rel=1e-5)
-        assert found["spikes"].value == np.mean([x.spikes[last].sum() for x in trainings])
+        assert found[f"spikes, iteration {last}"].value == np.mean(
+            [x.spikes[last].sum() for x in trainings]
+        )
         assert all(m.n == 2 for m in found.values())
 
 
@@ -244,10 +248,8 @@ def test_command_writes_record_and_arrays(tmp_path, capsys):
     out = tmp_path / "out"
     assert spike_timing.main([*FLAGS, "--seeds", "2", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert (
-        "(d) binarised, annealed threshold: iterations with one spike, in steps 66 to 77: "
-        in printed
-    )
+    name = "(d) binarised, annealed threshold: iterations 2 to 11 with one spike, in steps 66 to 77"
+    assert f"{name}: of " in printed
     assert load_arrays(out / "arrays.npz")["d-membranes"].shape == (12, 40)
     record = json.loads((out / "record.json").read_text())
     assert record["seeds"] == [2] and record["settings"]["hidden"] == 30
