@@ -20,24 +20,19 @@ from collections.abc import Sequence
 
 import numba
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.timing import peak_bytes, time_pair
 from common.errors import UserError, command_line
 from common.training import generator
+from hebbian_snn.associations import AssociationsSettings, AssociationsTask
+from hebbian_snn.config import task_settings
 from hebbian_snn.kernels import write_memory
-from hebbian_snn.layers import (
-    Embedding,
-    Encoding,
-    LinearEmbedding,
-    Output,
-    ReadingLayer,
-    WritingLayer,
-)
+from hebbian_snn.memory_use import keep_freed_memory
 from hebbian_snn.neurons import LIFParameters
 from hebbian_snn.plasticity import InvertedOja
-from hebbian_snn.rates import firing_rates, rate_penalty
+from hebbian_snn.rates import rate_penalty
 
 NEURON, RULE, TAU_TRACE = LIFParameters(), InvertedOja(), 20.0
 SEED = 0
@@ -85,51 +80,23 @@ def compare(size: int, steps: int, memory_size: int, repeats: int) -> str:
     )
 
 
-class Associations(nn.Module):
-    """The network for associations at the paper's sizes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        draw, n_embedding, n_memory = generator(SEED, "network"), 80, 100
-        self.vectors = LinearEmbedding(10, n_embedding, draw)
-        self.labels = Embedding(10, n_embedding, draw)
-        self.encoding = Encoding(100, NEURON, factor=n_embedding)
-        self.write = WritingLayer(2 * n_embedding, n_memory, NEURON, RULE, TAU_TRACE, draw)
-        self.read = ReadingLayer(n_embedding, n_memory, NEURON, draw)
-        self.output = Output(n_memory, 10, draw)
-
-    def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, n, 10) vectors, (B, n) labels and (B, 10) query to scores and rate penalty."""
-        facts, _ = self.encoding(self.vectors(vectors))
-        names, _ = self.encoding(self.labels(labels))
-        question, _ = self.encoding(self.vectors(query)[:, None])
-        written = self.write(torch.cat([facts, names], 2))
-        answer = self.read(question, written.mem)
-        writing = (facts, names, written.key_spikes, written.value_spikes)
-        reading = (question, answer.key_spikes, answer.value_spikes)
-        rates = [firing_rates(x, 100, vectors.shape[1]) for x in writing]
-        rates += [firing_rates(x, 100) for x in reading]
-        return self.output(answer.value_spikes), rate_penalty(rates)
-
-
 def time_iteration(size: int, repeats: int) -> str:
     """Seconds and peak memory of one training iteration."""
-    draw = generator(SEED, "data")
-    vectors = torch.rand(size, 10, 10, generator=draw)
-    labels = torch.rand(size, 10, generator=draw).argsort(1)
-    asked = torch.randint(10, (size,), generator=draw)
-    rows = torch.arange(size)
-    network = Associations()
-    optimizer = torch.optim.Adam(network.parameters(), 0.003)
+    keep_freed_memory()  # as training does
+    task = AssociationsTask(task_settings(AssociationsSettings, "associations", False, {}), SEED)
+    (vectors, labels, query), targets = task.batch("train", 0, range(size), slice(None))
+    network = task.build(generator(SEED, "start"))
+    optimizer = torch.optim.Adam(network.parameters(), task.settings.training.learning_rate)
 
     def iteration() -> None:
-        scores, penalty = network(vectors, labels, vectors[rows, asked])
-        loss = functional.cross_entropy(scores, labels[rows, asked]) + 1e-5 * penalty
+        outputs, rates = network(vectors, labels, query)
+        penalty = task.settings.training.l2 * rate_penalty(list(rates.values()))
+        loss = functional.cross_entropy(outputs, targets) + penalty
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-    network(vectors[:2], labels[:2], vectors[:2, 0])[1].backward()
+    network(vectors[:2], labels[:2], query[:2]).outputs.sum().backward()  # compiles
     peak = peak_bytes(iteration)
     times = []
     for _ in range(repeats):

@@ -80,6 +80,20 @@ JOBS = (
         "snn_tha_temporal",
         {"quick": 0.5, "full": 2.5},
     ),
+    Job(
+        "hebbian_snn",
+        "associations",
+        "hebbian_snn.figures.associations",
+        "hebbian_associations",
+        {"quick": 1, "full": 3},
+    ),
+    Job(
+        "hebbian_snn",
+        "network activity",
+        "hebbian_snn.plot_memorizing_associations_task",
+        "hebbian_associations_activity",
+        {"quick": 0.3, "full": 0.3},
+    ),
 )
 
 

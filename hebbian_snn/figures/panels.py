@@ -24,8 +24,9 @@ def draw_train(ax: Axes, rates_ax: Axes, spikes: np.ndarray, title: str, items: 
     for item in range(1, items):
         ax.axvline(item * steps / items - 0.5, color="0.6", lw=0.5, zorder=0)
     ax.set(title=title, xlabel="", ylabel="neuron")
-    rates_ax.barh(np.arange(n), spikes.mean(0) / STEP, height=1.0, color=RATE_COLOR, lw=0)
-    rates_ax.set(ylim=(n - 0.5, -0.5), yticks=[], xlabel="")
+    rates = spikes.mean(0) / STEP
+    rates_ax.barh(np.arange(n), rates, height=1.0, color=RATE_COLOR, lw=0)
+    rates_ax.set(ylim=(n - 0.5, -0.5), yticks=[], xlabel="", xlim=(0, max(1.1 * rates.max(), 10)))
     rates_ax.locator_params(axis="x", nbins=2)
 
 
