@@ -136,6 +136,9 @@ class Trainer:
             optimizer_steps += 1
         loss = self.group.all_reduce_sum(total).item() / len(samples)
         check_finite(loss, "the training loss")
+        # Spike counts are finite whatever the weights are.
+        weights = torch.stack([p.detach().double().norm() for p in network.parameters()])
+        check_finite(weights.norm().item(), "the norm of the weights")
         return loss, optimizer_steps
 
     def _loss(

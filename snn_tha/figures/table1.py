@@ -79,6 +79,7 @@ class TableSettings:
     quick_epochs: int
     quick_train_samples: tuple[int, ...]
     quick_test_samples: tuple[int, ...]
+    quick_batch_size: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ def cell_settings(dataset: str, condition: str, table: TableSettings, profile: s
     overrides = {key: dict(value) for key, value in OVERRIDES[condition].items()}
     if profile == "quick":
         place = table.datasets.index(dataset)
-        overrides["training"] = {"epochs": table.quick_epochs}
+        overrides["training"] = {
+            "epochs": table.quick_epochs,
+            "batch_size": table.quick_batch_size[place],
+        }
         overrides["input"] = {
             "train_samples": table.quick_train_samples[place],
             "test_samples": table.quick_test_samples[place],

@@ -119,7 +119,7 @@ def test_an_epoch_is_its_equations(optimizer):
     settings, epoch, done = tiny_settings(optimizer), 1, 3
     data = load_data(settings, "embedded")
     trainer = train.Trainer(settings, data, 5, ALONE)
-    ours = train.build_network(settings, (1, 28, 28), 10, generator(5, "start"))
+    ours = train.build_network(settings, (1, 28, 28), 10, generator(5, "start")).double()
     theirs = DirectNetwork(copy.deepcopy(ours))
     step = train.build_optimizer(ours, settings.training)
     loss, after = trainer.train_epoch(ours, step, epoch, done)
@@ -130,7 +130,8 @@ def test_an_epoch_is_its_equations(optimizer):
         step = torch.optim.SGD(theirs.parameters(), momentum=0.9)
     drawn = torch.randperm(45, generator=generator(5, "epoch", epoch)).numpy()
     order = data.train_indices[drawn]
-    total, thresholds = 0.0, [neuron.thr for neuron in settings.neurons(done)]
+    total, clipped = 0.0, 0
+    thresholds = [neuron.thr for neuron in settings.neurons(done)]
     for batch in (order[:16], order[16:32], order[32:]):
         step.param_groups[0]["lr"] = (
             training.learning_rate * (1 + math.cos(math.pi * done / training.t_0)) / 2
@@ -140,12 +141,12 @@ def test_an_epoch_is_its_equations(optimizer):
             neuron._replace(thr=thr)
             for neuron, thr in zip(settings.neurons(0), thresholds, strict=True)
         ]
-        spikes = theirs(data.train.batch(batch), neurons, 6, Draws(5, epoch, batch))
+        spikes = theirs(data.train.batch(batch).double(), neurons, 6, Draws(5, epoch, batch))
         found = count_loss(spikes[-1], data.train.labels[batch])
         (found / len(batch)).backward()
         total += found.item()
         norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.05)
-        assert norm > 0.05
+        clipped += norm.item() > 0.05
         with torch.no_grad():
             for name, parameter in theirs.named_parameters():
                 if name.endswith("weight") and "norms" not in name:
@@ -159,10 +160,11 @@ def test_an_epoch_is_its_equations(optimizer):
             )
         ]
     assert after == done
+    assert clipped
     assert loss == pytest.approx(total / 45, rel=1e-5)
     named = dict(theirs.network.named_parameters())
     for name, parameter in ours.named_parameters():
-        torch.testing.assert_close(parameter, named[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(parameter, named[name], rtol=1e-6, atol=1e-8)
     assert thresholds == pytest.approx([neuron.thr for neuron in settings.neurons(after)])
 
 
@@ -333,7 +335,7 @@ def test_a_finished_checkpoint_is_left_alone(whole, tmp_path, capsys):
         (["--dropout", "0", "0.1"], "2 values of dropout for 3 layers"),
         (["--thr_start", "1"], "1 values of thr_start for 3 layers"),
         (["--convolutions", "2", "2", "2", "--dropout", "0", "0", "0", "0"], "values of thr_start"),
-        (["--learning_rate", "1e38"], "the training loss became"),
+        (["--learning_rate", "1e38"], "the norm of the weights became"),
         (["--optimizer", "rmsprop"], "adam, sgd"),
         (["--seed", "-1"], "seed"),
     ],
