@@ -214,7 +214,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
         _draw_bars(axes[1], arrays, "mse", "mean squared error", ".3f")
         _draw_bars(axes[2], arrays, "recognised", "recognised (%)", ".1f")
         axes[2].set_yticklabels([])
-        axes[2].set_xlim(0, 118)
+        axes[2].set(xlim=(0, 118), xticks=[0, 50, 100])
         for ax, letter in zip(axes, "abc", strict=True):
             panel_label(ax, letter)
     return figure

@@ -46,17 +46,17 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
         TrialFigure(
             len(images),
             (
-                ("audio", "convolutional network, audio"),
-                ("images", "convolutional network, images"),
+                ("audio", "CNN, spoken digits"),
+                ("images", "CNN, images"),
                 ("write_keys", "write keys"),
                 ("write_values", "write values"),
             ),
             (
-                ("query", "convolutional network, audio"),
+                ("query", "CNN, query"),
                 ("read_keys", "read keys"),
                 ("read_values", "read values"),
-                ("hidden", "decoder, hidden layer"),
-                ("pixels", "decoder, pixels"),
+                ("hidden", "hidden layer"),
+                ("pixels", "pixels"),
             ),
             lambda ax: draw_row(
                 ax, arrays["spoken"].transpose(0, 2, 1), labels, "spoken digits (MFCC)"

@@ -165,7 +165,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
     """Episodes with the answers (a), accuracy (b)."""
     with use_style():
         figure = Figure(figsize=(DOUBLE_COLUMN, 2.3), layout="constrained")
-        axes = figure.subplots(1, 2, width_ratios=(1, 1.3))
+        axes = figure.subplots(1, 2, width_ratios=(1, 1))
         _draw_episodes(axes[0], arrays)
         _draw_bars(axes[1], arrays)
         for ax, letter in zip(axes, "ab", strict=True):
@@ -185,7 +185,7 @@ def _draw_episodes(ax: Axes, arrays: dict[str, np.ndarray]) -> None:
     labels = [str(k) for k in range(way)]
     middle = [(k + 0.5) * (width + 2) - 1 for k in range(way)]
     ax.set_xticks([*middle, rows.shape[2] - width / 2], [*labels, "query"])
-    ax.set(yticks=[], xlabel="label", title="test episodes, and what is answered")
+    ax.set(yticks=[], title="test episodes and answers")
     ax.tick_params(axis="x", length=0)
     ax.spines[:].set_visible(False)
     for k, (answer, target) in enumerate(zip(arrays["answers"], arrays["targets"], strict=True)):
@@ -211,7 +211,7 @@ def _draw_bars(ax: Axes, arrays: dict[str, np.ndarray]) -> None:
         )
     ax.axvline(float(arrays["chance"]), color="0.3", lw=0.8, ls=":")
     ax.text(float(arrays["chance"]), len(names) - 0.45, "chance", ha="center", fontsize=6)
-    ax.set_yticks(places, names)
+    ax.set_yticks(places, [name.replace(", ", ",\n", 1) for name in names])
     ax.set(xlim=(0, 112), xlabel="test accuracy (%)")
     ax.tick_params(axis="y", length=0)
 

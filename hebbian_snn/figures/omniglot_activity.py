@@ -41,13 +41,13 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
         TrialFigure(
             len(images),
             (
-                ("images", "convolutional network"),
+                ("images", "CNN, images"),
                 ("labels", "encoded labels"),
                 ("write_keys", "write keys"),
                 ("write_values", "write values"),
             ),
             (
-                ("query", "convolutional network"),
+                ("query", "CNN, query"),
                 ("read_keys", "read keys"),
                 ("read_values", "read values"),
             ),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,38 +12,17 @@ from matplotlib.figure import Figure, SubFigure
 
 from common.drawing import DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError
-from common.paths import RESULTS
 from common.records import Measurement, Record, new_record
 from common.results import report_results
-from common.settings import add_arguments, from_dict, overrides_from_args, to_dict
+from common.settings import to_dict
 from hebbian_snn.figures.comparison import check_front_end
 from hebbian_snn.figures.panels import draw_train
+from hebbian_snn.plot_flags import network_of, plot_parser
 from hebbian_snn.tasks import SupervisedTask
-from hebbian_snn.trained import TrainedNetwork, build_from, check_parameters, load_network
+from hebbian_snn.trained import TrainedNetwork
 
 Layer = tuple[str, str]
 """Name of a layer among the arrays, and its title."""
-
-
-# ---- the network ----------------------------------------------------------------------------
-
-
-def network_of(task_type: type[SupervisedTask], args: argparse.Namespace) -> TrainedNetwork:
-    """The network of --checkpoint_path with the flags given.
-
-    Raises :class:`UserError` where they do not agree.
-    """
-    trained = load_network(task_type, args.checkpoint_path)
-    settings = to_dict(trained.task.settings)
-    for key, value in overrides_from_args(task_type.settings_type, args).items():
-        nested = is_dataclass(getattr(trained.task.settings, key))
-        settings[key] = {**settings[key], **value} if nested else value
-    task = task_type(
-        from_dict(task_type.settings_type, settings, "the flags given"), trained.task.seed
-    )
-    check_parameters(task, trained.checkpoint, evaluating=True)
-    check_front_end(TrainedNetwork(trained.network, task, trained.checkpoint))
-    return TrainedNetwork(build_from(task, trained.checkpoint, "cpu"), task, trained.checkpoint)
 
 
 # ---- one trial ------------------------------------------------------------------------------
@@ -202,18 +179,8 @@ def plot_command(
         task_type, description: of the script. network: that is shown by default.
         folder: of its results. compute, draw: of its figure.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--checkpoint_path", "--checkpoint-path", default=network, help="network to show"
-    )
-    parser.add_argument("--sample", type=int, default=0, help="test sample, from 0 (default: 0)")
-    parser.add_argument("--profile", choices=("quick", "full"), default="quick", help="the same")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / folder, help=f"folder (default: results/{folder})"
-    )
-    add_arguments(parser, task_type.settings_type)
-    args = parser.parse_args(argv)
-    record, arrays = compute(network_of(task_type, args), args.sample, args.profile)
+    args = plot_parser(task_type, description, network, folder).parse_args(argv)
+    trained = network_of(task_type, args)
+    check_front_end(trained)
+    record, arrays = compute(trained, args.sample, args.profile)
     report_results(args.out, record, arrays, draw(record, arrays))
