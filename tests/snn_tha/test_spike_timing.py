@@ -190,12 +190,10 @@ def test_threads_are_as_before(settings):
 
 @pytest.mark.slow
 def test_annealing_fires_once_in_time_where_fixed_thresholds_do_not(published):
-    seed = 0
     counts = {
-        c: int(well_timed(published, train_condition(published, c, seed).spikes).sum())
-        for c in "bcd"
+        c: int(well_timed(published, train_condition(published, c, 0).spikes).sum()) for c in "bcd"
     }
-    assert counts["d"] > 0 and counts["b"] == counts["c"] == 0
+    assert counts["d"] > max(counts["b"], 10) and counts["c"] == 0
 
 
 # ---- measuring ------------------------------------------------------------------------------
