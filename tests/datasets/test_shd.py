@@ -61,8 +61,8 @@ def test_bins_are_those_of_the_times_in_seconds(tmp_path):
     units = rng.integers(0, 700, 3000)
     events = read_shd(shd_file(tmp_path / "x.h5", [times], [units], [3]))
     # 3 ms are no binary fraction: the exact bin is that of whole microseconds or finer.
-    exact = [int(numerator * 1000 // (3 * denominator)) for numerator, denominator in
-             (float(t).as_integer_ratio() for t in times)]  # fmt: skip
+    ratios = [float(t).as_integer_ratio() for t in times]
+    exact = [numerator * 1000 // (3 * denominator) for numerator, denominator in ratios]
     expected = np.zeros((333, 700))
     for t, unit in zip(exact, units, strict=True):
         if t < 333:
