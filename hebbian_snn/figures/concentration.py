@@ -154,7 +154,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
             axes[0].axhline(arrays[f"{name}-flips"][0], color=color, lw=0.7, ls=":")
         axes[0].plot([], [], ":", color="0.4", lw=0.7, label="perfect memory")
         axes[0].set(xlabel="actions in all games", ylabel="flips of a game", yscale="log")
-        _plain_ticks(axes[0])
+        _plain_ticks(axes[0], max(arrays[f"{name}-curve"].max() for name in names))
         axes[0].ticklabel_format(axis="x", scilimits=(-2, 3), useMathText=True)
         axes[0].legend(loc="upper right")
         _draw_players(axes[1], arrays, names)
@@ -183,14 +183,15 @@ def _draw_players(ax: Axes, arrays: dict[str, np.ndarray], names: Sequence[str])
     ax.set_xticks(places, [_label(name).replace(", ", "\n") for name in names])
     ax.tick_params(axis="x", length=0)
     ax.set(ylabel="flips of a test game", yscale="log")
-    _plain_ticks(ax)
-    ax.margins(y=0.15)
+    _plain_ticks(ax, max(arrays[f"{name}-flips"].max() for name in names))
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
 
 
-def _plain_ticks(ax: Axes) -> None:
-    """Whole numbers on a logarithmic axis of flips."""
-    ax.set_yticks([2, 5, 10, 20, 50, 100, 200], ["2", "5", "10", "20", "50", "100", "200"])
+def _plain_ticks(ax: Axes, highest: float) -> None:
+    """Whole numbers on a logarithmic axis of flips up to ``highest``."""
+    ticks = [1, 2, 5, 10, 20, 50, 100, 200]
+    ax.set_yticks(ticks, [str(tick) for tick in ticks])
+    ax.set_ylim(1, 1.5 * highest)
     ax.minorticks_off()
 
 

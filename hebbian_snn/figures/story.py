@@ -100,6 +100,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
             axes = side.subplots(3, 2, width_ratios=(5, 1), squeeze=False)
             for row, layer, letter in zip(axes, layers, letters, strict=True):
                 draw_train(*row, arrays[f"spikes-{layer}"], layer.replace("_", " "), count)
+                row[1].set_xlim(0, max(1.0, 1.05e3 * arrays[f"spikes-{layer}"].mean(0).max()))
                 panel_label(row[0], letter)
             axes[-1, 0].set_xlabel("time (ms)")
             axes[-1, 1].set_xlabel("rate (Hz)")

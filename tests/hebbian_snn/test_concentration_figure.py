@@ -6,7 +6,7 @@ from test_reinforcement import run
 
 from common.results import load_results
 from hebbian_snn.environments.concentration_batch import first_observation
-from hebbian_snn.figures import concentration
+from hebbian_snn.figures import concentration, concentration_game
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +74,23 @@ def test_missing_policies_are_named(tmp_path, monkeypatch, capsys):
 )
 def test_labels(name, label):
     assert concentration._label(name) == label
+
+
+def test_one_game_as_picture_and_animation(policies, tmp_path, capsys):
+    flags = ["--out", str(tmp_path), "--network", str(policies[0]), "--game", "1"]
+    assert concentration_game.main(flags) == 0
+    assert (tmp_path / "game.gif").read_bytes()[:6] == b"GIF89a"
+    record, arrays = load_results(tmp_path)
+    flips = record.measurements[0].value
+    assert arrays["actions"].shape == (flips + 1,) and arrays["mem"].shape == (flips + 1, 6, 6)
+    assert arrays["actions"][0] == -1 and not arrays["cells"][0].any()
+    assert arrays["chances"].sum(1) == pytest.approx(1)
+    # Every action is the most likely one, and the game is the one that the test plays.
+    assert (arrays["chances"][:-1].argmax(1) == arrays["actions"][1:]).all()
+    trained = concentration.load_network(concentration.ConcentrationTask, policies[0])
+    games, rules = trained.task.test_games(trained.network.deck.device)
+    player = concentration.GreedyPlayer(trained.network)
+    assert concentration.flips_of_games(player, games, rules)[0][1] == flips
+    assert arrays["layout"].tolist() == games.layout[1].tolist()
+    assert concentration_game.main([*flags[:-1], "99"]) == 1
+    assert "there is no test game 99" in capsys.readouterr().err
