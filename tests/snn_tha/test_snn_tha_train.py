@@ -40,7 +40,7 @@ def tiny_settings(optimizer="adam", **network):
         "mnist",
         {
             "input": {"steps": 6, "test_steps": 7, "train_samples": 50, "test_samples": 20},
-            "network": {"convolutions": [2, 3], "dropout": [0, 0.1, 0.2], **network},
+            "network": {"convolutions": [2, 3], "dropout": [0, 0, 0.2], **network},
             "neuron": {
                 "thr_start": [0.6, 0.7, 0.5],
                 "thr_added": [0.5, 0.4, 0.3],
