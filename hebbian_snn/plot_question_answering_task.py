@@ -14,20 +14,23 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from common.results import report_results
 from hebbian_snn.figures import story
-from hebbian_snn.plot_flags import network_of, plot_parser
+from hebbian_snn.figures.trials import plot_command
 from hebbian_snn.question_answering import QuestionAnsweringTask
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    task = QuestionAnsweringTask
-    parser = plot_parser(task, __doc__, "babi_1_delay_30", "hebbian_babi_activity")
-    args = parser.parse_args(argv)
-    record, arrays = story.compute(network_of(task, args), args.sample, args.profile)
-    report_results(args.out, record, arrays, story.draw(record, arrays))
+    plot_command(
+        QuestionAnsweringTask,
+        __doc__,
+        "babi_1_delay_30",
+        "hebbian_babi_activity",
+        story.compute,
+        story.draw,
+        argv,
+    )
 
 
 if __name__ == "__main__":

@@ -53,8 +53,11 @@ class QuestionAnsweringNetwork(nn.Module):
         self.memory = HebbianMemory(size, size, settings, generator, backend)
         self.output = Output(settings.memory_size, n_words, generator)
 
-    def activity(self, stories: Tensor, questions: Tensor) -> tuple[dict[str, Tensor], Recalled]:
-        """The (B, T, E) spikes of ``story`` and ``question``, and the memory's."""
+    def activity(
+        self, stories: Tensor, lengths: Tensor, questions: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled]:
+        """The (B, T, E) spikes of ``story`` and ``question``, padding included, and the memory's;
+        arguments as :meth:`forward`."""
         encoded = {
             "story": self.encoding(self.sentences(self.words(stories)))[0],
             "question": self.encoding(self.sentences(self.words(questions))[:, None])[0],
@@ -81,7 +84,7 @@ class QuestionAnsweringNetwork(nn.Module):
         )
 
     def _answer(self, stories: Tensor, lengths: Tensor, questions: Tensor) -> Answer:
-        encoded, recalled = self.activity(stories, questions)
+        encoded, recalled = self.activity(stories, lengths, questions)
         asked = {"question": encoded.pop("question")}
         rates = recorded_rates(encoded, recalled, self.num_time_steps, lengths, asked)
         return Answer(self.output(recalled.read["values"]), rates)

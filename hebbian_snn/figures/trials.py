@@ -104,7 +104,7 @@ def draw_trial(arrays: dict[str, np.ndarray], what: TrialFigure) -> Figure:
     with use_style():
         figure = Figure(figsize=(DOUBLE_COLUMN, 1.2 * rows + 1.8), layout="constrained")
         parts = figure.subfigures(2, 1, height_ratios=(1.2 * rows, 1.8))
-        upper = parts[0].subfigures(1, 2, width_ratios=(1 + 0.3 * what.items, 1))
+        upper = parts[0].subfigures(1, 2, width_ratios=(min(1 + 0.3 * what.items, 2.5), 1))
         labelled = _draw_side(
             upper[0], arrays, what.written, rows, what.items, what.draw_inputs, (6, 1)
         )

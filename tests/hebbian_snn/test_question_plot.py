@@ -51,4 +51,4 @@ def test_flags_that_do_not_fit_are_one_sentence(trained, tmp_path, capsys):
     assert plot_question_answering_task.main([*flags, "--memory_size", "8"]) == 1
     assert "--memory_size: 9 there, 8 here" in capsys.readouterr().err
     assert plot_question_answering_task.main([*flags, "--sample", "1000"]) == 1
-    assert "there is no test question 1000; there are 0 to 999" in capsys.readouterr().err
+    assert "there is no test sample 1000; there are 0 to 999" in capsys.readouterr().err
