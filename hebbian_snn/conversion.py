@@ -24,6 +24,9 @@ from common.training import progress
 from hebbian_snn.encoders import BLOCKS, ConvolutionalEncoder
 from hebbian_snn.spiking_cnn import FAST_CHUNK, Passage, SpikingEncoder
 
+MARGIN = 1e-5
+"""By how much a threshold is above the largest current, relatively."""
+
 FOLDER = DATA_FILES / "hebbian_snn"
 """Where thresholds and spike trains are kept that took long to compute."""
 
@@ -61,6 +64,9 @@ def balance_thresholds(encoder: SpikingEncoder, images: Tensor) -> list[float]:
     """Set the thresholds to the largest currents, layer by layer from the first: the later ones
     hear the spikes of those that are set.
 
+    They are higher by a hundred-thousandth (:data:`MARGIN`), so that rounding does not decide
+    whether a neuron that gets the largest current fires at once: a single spike moves most others.
+
     Args:
         encoder: with its weights. images: (N, H, W) intensities.
 
@@ -82,8 +88,8 @@ def balance_thresholds(encoder: SpikingEncoder, images: Tensor) -> list[float]:
                 f"no neuron of block {k + 1} gets a current from {len(images)} images, so it has "
                 "no threshold; check the images and the trained network"
             )
-        block.thr.fill_(largest)
-        found.append(largest)
+        found.append(largest * (1 + MARGIN))
+        block.thr.fill_(found[-1])
     bar.close()
     return found
 
