@@ -99,19 +99,24 @@ def without_memory(trained: TrainedNetwork, device: torch.device) -> TrainedNetw
 
 
 @torch.no_grad()
-def test(trained: TrainedNetwork, pairs: int, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each sample (n,) is answered rightly, with ties as wrong, and broken at random."""
+def test(trained: TrainedNetwork, pairs: int, plan: Plan) -> dict[str, np.ndarray]:
+    """Whether each sample (n,) is answered rightly: with ties as ``wrong``, broken at ``random``,
+    and with the ``first`` of the highest outputs, as the published code chooses."""
     task = with_pairs(trained.task, pairs, plan.samples)
     found = []
     for first in range(0, plan.samples, BATCH):
         samples = range(first, min(first + BATCH, plan.samples))
         inputs, targets = task.batch("test", 0, samples, slice(None)).to(plan.device)
         outputs = trained.network(*inputs).outputs
-        found.append(
-            torch.stack([task.scores(outputs, targets), expected_correct(outputs, targets)])
+        first_of_highest = (outputs.argmax(1) == targets).to(outputs.dtype)
+        counted = (
+            task.scores(outputs, targets),
+            expected_correct(outputs, targets),
+            first_of_highest,
         )
-    strict, shared = torch.cat(found, 1).double().cpu().numpy()
-    return strict, shared
+        found.append(torch.stack(counted))
+    columns = torch.cat(found, 1).double().cpu().numpy()
+    return dict(zip(("wrong", "random", "first"), columns, strict=True))
 
 
 def compute(
@@ -137,8 +142,7 @@ def compute(
     points: dict[str, list[tuple[int, Measurement]]] = {}
     jobs = [job for net in plan.networks.values() for job in _jobs(net, plan)]
     for series, trained, pairs in progress(jobs, unit="test"):
-        strict, shared = test(trained, pairs, plan)
-        measurement = _measurement(series, trained, pairs, strict, shared)
+        measurement = _measurement(series, trained, pairs, test(trained, pairs, plan))
         points.setdefault(series, []).append((pairs, measurement))
         record.measurements.append(measurement)
     arrays = {}
@@ -166,19 +170,20 @@ def _jobs(trained: TrainedNetwork, plan: Plan) -> list[tuple[str, TrainedNetwork
 
 
 def _measurement(
-    series: str, trained: TrainedNetwork, pairs: int, strict: np.ndarray, shared: np.ndarray
+    series: str, trained: TrainedNetwork, pairs: int, counted: dict[str, np.ndarray]
 ) -> Measurement:
     metadata = trained.checkpoint.metadata
     classes = trained.task.settings.dataset.num_classes
     silent = series == "no memory"
-    values = shared if silent else strict
+    values = counted["random" if silent else "wrong"]
     note = f"chance {100 / classes:.1f} %"
     if silent:
         note += "; all outputs are 0: ties broken at random"
     else:
         note += (
-            f"; ties broken at random: {100 * shared.mean():.1f} %; epoch {metadata.get('epoch')} "
-            f"of {metadata.get('epochs')}; the time is that of the training"
+            f"; ties broken at random: {100 * counted['random'].mean():.1f} %, by the first label, "
+            f"as in the published code: {100 * counted['first'].mean():.1f} %; epoch "
+            f"{metadata.get('epoch')} of {metadata.get('epochs')}; the time is that of the training"
         )
     return mean_measurement(
         f"{pairs} pairs, {TITLES.get(series, series)}: accuracy",

@@ -61,7 +61,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 @pytest.mark.slow
 def test_two_processes_of_256_take_the_steps_of_one_of_512(tmp_path):
     paper = words("""--sequence_length 3 --num_classes 3 --num_time_steps 100 --embedding_size 80
-        --memory_size 100 --training_size 2560 --batch_size 512 --validation_size 64
+        --memory_size 100 --thr 0.1 --training_size 2560 --batch_size 512 --validation_size 64
         --test_size 64 --start_epoch 1 --epochs 2""")
     alone, both = tmp_path / "alone", tmp_path / "both"
     assert run(alone, *paper) == 0
@@ -121,7 +121,9 @@ def test_the_parent_says_which_process_was_lost(tmp_path):
     try:
         wait_for_log(tmp_path, parent, 2)
         children = subprocess.run(
-            ["ps", "--ppid", str(parent.pid), "-o", "pid=,args="], capture_output=True, text=True
+            ["ps", "-ww", "--ppid", str(parent.pid), "-o", "pid=,args="],
+            capture_output=True,
+            text=True,
         ).stdout.splitlines()
         workers = [int(line.split()[0]) for line in children if "spawn_main" in line]
         assert len(workers) == 2
