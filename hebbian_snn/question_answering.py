@@ -151,6 +151,7 @@ class QuestionAnsweringTask(SupervisedTask):
         return {
             "source": stories.source,
             "questions": sum(self.sizes().values()),
+            "test_questions": self.sizes()["test"],
             "left_out": list(stories.dropped),
             "words": len(stories.vocabulary),
         }

@@ -63,10 +63,10 @@ class Job:
 
 
 def available_data(data: Data) -> Data:
-    """``auto`` as what it turns out to be, ``real`` or ``embedded``."""
-    if data != "auto":
-        return data
-    return "embedded" if load_babi(1).source == EMBEDDED_STORIES else "real"
+    """``embedded`` in place of ``auto`` where the official files cannot be had."""
+    if data == "auto" and load_babi(1).source == EMBEDDED_STORIES:
+        return "embedded"
+    return data
 
 
 def sweep_jobs(
@@ -79,7 +79,8 @@ def sweep_jobs(
     """The trainings of every task with every readout delay, delay by delay.
 
     Args:
-        data: ``real`` or ``embedded``, which leaves tasks without generated stories out.
+        data: ``embedded`` leaves tasks without generated stories out; ``auto`` and ``real`` mean
+            the official files.
         flags: further ones of ``question_answering_task.py``, for all.
         folder: of the checkpoints.
 
@@ -90,7 +91,9 @@ def sweep_jobs(
         for task in tasks:
             if data == "embedded" and task not in STORIES:
                 continue
-            words = (*flags, "--task", str(task), "--readout_delay", str(delay), "--data", data)
+            words = (*flags, "--task", str(task), "--readout_delay", str(delay))
+            # The default is not told: what is trained by hand is the same training.
+            words += ("--data", data) if data != "auto" else ()
             args = task_parser(QuestionAnsweringTask, None).parse_args(list(words))
             settings = task_settings(
                 QuestionAnsweringSettings,

@@ -6,7 +6,8 @@
 repeated at will; ``--launch "torchrun --nproc_per_node 2"`` trains each with several processes, on
 several nodes with torchrun's own flags. Without ``--train`` the table is made of what is there.
 A task counts as failed when its error is above 5 %. The quick profile takes the test results that
-were stored at the end of the trainings, the full one tests every network again.
+were stored at the end of the trainings, without looking at the data; the full one tests every
+network again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from common.checkpoints import Checkpoint, load_checkpoint
 from common.distributed import Distributed
 from common.drawing import CYCLE, DOUBLE_COLUMN, use_style
 from common.errors import UserError, command_line
@@ -33,16 +35,17 @@ from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from datasets.babi_files import TASKS
+from datasets.choices import Data
 from hebbian_snn.config import FOLDER
 from hebbian_snn.question_answering import QuestionAnsweringTask
 from hebbian_snn.question_answering_sweep import MODULE, Job, available_data, run_sweep, sweep_jobs
 from hebbian_snn.supervised import Trainer
-from hebbian_snn.trained import MODEL, TrainedNetwork, load_network
+from hebbian_snn.trained import MODEL, load_network
 
 NAME = "bAbI"
 PAPER_ACCURACY = 89.1
 PAPER_SOURCE = "Limbacher et al. 2023, mean over the 20 tasks, 10k"
-ABSENT = {(3, "real"): "the official 10k training file of task 3 is missing in some copies"}
+ABSENT = {3: "the official 10k training file of task 3 is missing in some copies"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Plan:
     profile: str
     data: str
     jobs: tuple[Job, ...]
-    networks: dict[str, TrainedNetwork]
+    networks: dict[str, Checkpoint]
     device: torch.device
     out: Path
 
@@ -74,14 +77,14 @@ class Plan:
 # ---- measuring ------------------------------------------------------------------------------
 
 
-def test_errors(trained: TrainedNetwork, plan: Plan) -> np.ndarray:
+def test_errors(network: Checkpoint, plan: Plan) -> np.ndarray:
     """100 for every test question (n,) that is answered wrongly, else 0."""
+    accuracy = network.metadata["test"]["accuracy"]
     if plan.profile == "full":
+        trained = load_network(QuestionAnsweringTask, network.path, plan.device)
         group = Distributed(0, 1, plan.device)
         accuracy = Trainer(trained.task, trained.network, group).evaluate("test")["accuracy"]
-    else:
-        accuracy = trained.checkpoint.metadata["test"]["accuracy"]
-    count = trained.task.sizes()["test"]
+    count = network.metadata["data"]["test_questions"]
     return 100.0 * (np.arange(count) >= round(accuracy * count))
 
 
@@ -98,12 +101,12 @@ def compute(plan: Plan, settings: BabiFigureSettings) -> tuple[Record, dict[str,
         plan.profile,
         device=plan.device,
         settings={"figure": to_dict(settings)},
-        seeds=sorted({net.task.seed for net in plan.networks.values()}),
-        checkpoints={name: net.checkpoint.sha256 for name, net in plan.networks.items()},
+        seeds=sorted({network.metadata["seed"] for network in plan.networks.values()}),
+        checkpoints={name: network.sha256 for name, network in plan.networks.items()},
     )
     found: dict[str, Measurement] = {}
-    for name, trained in progress(plan.networks.items(), unit="network"):
-        found[name] = _measurement(trained, test_errors(trained, plan))
+    for name, network in progress(plan.networks.items(), unit="network"):
+        found[name] = _measurement(network, test_errors(network, plan))
     record.data = ", ".join(sorted({m.data for m in found.values()}))
     arrays = {}
     for delay in dict.fromkeys(job.delay for job in plan.jobs):
@@ -124,22 +127,25 @@ def _title(task: int, delay: int, relu: bool) -> str:
     return f"task {task} ({TASKS[task].replace('-', ' ')}), {kind}"
 
 
-def _measurement(trained: TrainedNetwork, errors: np.ndarray) -> Measurement:
-    metadata, settings = trained.checkpoint.metadata, trained.task.settings
-    dataset, left_out = settings.dataset, metadata["data"]["left_out"]
+def _measurement(network: Checkpoint, errors: np.ndarray) -> Measurement:
+    metadata = network.metadata
+    settings, data = metadata["settings"], metadata["data"]
+    title = _title(
+        settings["dataset"]["task"], settings["network"]["readout_delay"], settings["relu"]
+    )
     note = (
-        f"{len(errors)} test questions ({left_out[1]} with too long stories left out); epoch "
-        f"{metadata['epoch']} of {metadata['epochs']}; the time is that of the training"
+        f"{len(errors)} test questions ({data['left_out'][1]} with too long stories left out); "
+        f"epoch {metadata['epoch']} of {metadata['epochs']}; the time is that of the training"
     )
     return mean_measurement(
-        f"{_title(dataset.task, settings.network.readout_delay, settings.relu)}: error",
+        f"{title}: error",
         errors,
         unit="%",
-        data=metadata["data"]["source"],
-        seeds=[trained.task.seed],
+        data=data["source"],
+        seeds=[metadata["seed"]],
         seconds=metadata["seconds"],
         command=metadata["command"],
-        checkpoint=trained.checkpoint.sha256[:12],
+        checkpoint=network.sha256[:12],
         note=note,
     )
 
@@ -147,7 +153,7 @@ def _measurement(trained: TrainedNetwork, errors: np.ndarray) -> Measurement:
 def _missing(job: Job, data: str) -> Measurement:
     title = _title(job.task, job.delay, "--relu" in job.flags)
     note = f"not trained yet: python -m {MODULE} {shlex.join(job.flags)}"
-    reason = ABSENT.get((job.task, data))
+    reason = ABSENT.get(job.task) if data != "embedded" else None
     return Measurement(f"{title}: error", None, n=0, note=f"{reason}; {note}" if reason else note)
 
 
@@ -255,6 +261,29 @@ def _parser(settings: BabiFigureSettings) -> argparse.ArgumentParser:
     return parser
 
 
+def _jobs(args: argparse.Namespace) -> tuple[list[Job], Data]:
+    """The networks that the flags ask for, and the data they are trained on.
+
+    Without --train, ``auto`` asks for no data: it takes networks trained on the official stories
+    where there are any, and else those trained on generated ones.
+    """
+    flags = [*shlex.split(args.flags), "--device", args.device]
+
+    def trained_on(data: Data) -> list[Job]:
+        return sweep_jobs(args.tasks, args.delays, data, flags, args.checkpoints)
+
+    if args.train or args.data != "auto":
+        data = available_data(args.data)
+        return trained_on(data), data
+    generated = {(job.task, job.delay): job for job in trained_on("embedded")}
+    jobs = []
+    for job in trained_on("auto"):
+        other = generated.get((job.task, job.delay))
+        stands_in = other is not None and other.checkpoint.exists()
+        jobs.append(other if stands_in and not job.checkpoint.exists() else job)
+    return jobs, "auto"
+
+
 def _train(jobs: Sequence[Job], args: argparse.Namespace) -> list[str]:
     """Train what is missing; the names of those that did not end well."""
     failed = []
@@ -275,9 +304,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     unknown = sorted(set(args.tasks) - set(TASKS))
     if unknown:
         raise UserError(f"--tasks {unknown[0]}: there are tasks 1 to {len(TASKS)}")
-    data = available_data(args.data)
-    flags = [*shlex.split(args.flags), "--device", args.device]
-    jobs = sweep_jobs(args.tasks, args.delays, data, flags, args.checkpoints)
+    jobs, data = _jobs(args)
     failed = _train(jobs, args) if args.train else []
     device = choose_device(args.device)
     there = [job for job in jobs if job.checkpoint.exists()]
@@ -286,9 +313,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"no network is trained yet in {args.checkpoints}; --train trains them, or "
             f"python -m {MODULE} --task {args.tasks[0]}"
         )
-    networks = {
-        job.name: load_network(QuestionAnsweringTask, job.checkpoint, device) for job in there
-    }
+    networks = {job.name: load_checkpoint(job.checkpoint, model=MODEL) for job in there}
     plan = Plan(args.profile, data, tuple(jobs), networks, device, args.out)
     record, arrays = compute(plan, settings)
     report_results(plan.out, record, arrays, draw(record, arrays))

@@ -32,14 +32,14 @@ def table(folder, *more):
 
 
 def test_jobs_are_named_as_their_trainings_name_them(tmp_path):
-    jobs = sweep.sweep_jobs([4, 1], [30, 1], "real", (), tmp_path)
+    jobs = sweep.sweep_jobs([4, 1], [30, 1], "auto", (), tmp_path)
     assert [job.name for job in jobs] == [
         *("babi_4_delay_30", "babi_1_delay_30", "babi_4_delay_1", "babi_1_delay_1")
     ]
     command = jobs[1].command()
     assert command[:3] == [sys.executable, "-m", "hebbian_snn.question_answering_task"]
     assert " ".join(command[3:]) == (
-        f"--task 1 --readout_delay 30 --data real --out {tmp_path / 'babi_1_delay_30.safetensors'}"
+        f"--task 1 --readout_delay 30 --out {tmp_path / 'babi_1_delay_30.safetensors'}"
     )
     assert jobs[1].command("torchrun --nproc_per_node 2")[:4] == words(
         "torchrun --nproc_per_node 2 -m"
@@ -72,7 +72,7 @@ def test_nothing_to_show_and_wrong_flags_are_one_sentence(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_table_of_trained_networks(tmp_path, capsys):
+def test_table_of_trained_networks(tmp_path, capsys, monkeypatch):
     assert table(tmp_path, "--train", "--jobs", "2") == 0
     said = capsys.readouterr().out
     assert "2 of 2 networks are to be trained" in said and said.count(": trained, ") == 2
@@ -96,6 +96,11 @@ def test_table_of_trained_networks(tmp_path, capsys):
     assert "0 of 2 networks are to be trained" in capsys.readouterr().out
     again = load_results(tmp_path / "table")[1]
     assert again["3-error"].tolist() == arrays["3-error"].tolist()
+    # Without --data the official stories are meant, generated ones stand in, and none are needed.
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "load_babi", None)
+        assert table(tmp_path, "--tasks", "4", "1", "--data", "auto") == 0
+    assert load_results(tmp_path / "table")[1]["3-tasks"].tolist() == [4]
     assert table(tmp_path, "--tasks", "4", "1") == 0
     missing = load_record(tmp_path / "table").measurements[0]
     assert missing.value is None and "not trained yet: python -m" in missing.note
