@@ -214,8 +214,16 @@ def _state_of(
 def _events(task: SupervisedTask, args: argparse.Namespace, group: Distributed) -> Any:
     if not args.logging or not group.is_main:
         return None
+    return event_writer(_files_of(task, args).checkpoint.stem)
+
+
+def event_writer(name: str) -> Any:
+    """TensorBoard's writer to the folder ``name`` of events.
+
+    Raises :class:`UserError` where TensorBoard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError("--logging needs the package tensorboard; install it") from None
-    return SummaryWriter(str(EVENTS / _files_of(task, args).checkpoint.stem))
+    return SummaryWriter(str(EVENTS / name))

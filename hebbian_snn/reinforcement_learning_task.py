@@ -27,8 +27,10 @@ from common.paths import CHECKPOINTS
 from common.runs import RunFiles, add_run_arguments, check_same_run, finish_run, start_run
 from common.settings import Switch, add_arguments, overrides_from_args
 from common.training import choose_device
+from hebbian_snn.command import event_writer
 from hebbian_snn.config import task_settings
 from hebbian_snn.memory_use import keep_freed_memory
+from hebbian_snn.ppo import PPOSettings
 from hebbian_snn.reinforcement import (
     ConcentrationTask,
     ReinforcementSettings,
@@ -62,7 +64,13 @@ def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
         help="flags must be those of the file of --resume (default: 1)",
     )
     add("--start_update", type=int, default=0, help="of a new training, from 0 (default: 0)")
-    add("--save_every", type=int, default=50, help="updates from one saved state to the next")
+    add(
+        "--print_freq",
+        type=int,
+        default=50,
+        help="updates from one line of the log and saved state to the next (default: 50)",
+    )
+    add("--logging", action=Switch, help="write TensorBoard events to runs/")
     add(
         "--cuda",
         action=Switch,
@@ -132,7 +140,9 @@ def _state_of(
     return state
 
 
-def _report(line: dict[str, Any], updates: int, steps: int) -> None:
+def _report(line: dict[str, Any], training: PPOSettings, events: Any) -> None:
+    """Say how it goes."""
+    updates, steps = training.updates, training.steps_of_update
     left = (updates - line["epoch"]) * steps / line["steps_per_second"] / 3600
     shown = {key: line[key] for key in ("flips", "reward", "entropy", "value_loss")}
     print(
@@ -140,14 +150,18 @@ def _report(line: dict[str, Any], updates: int, steps: int) -> None:
         f"{line['steps_per_second']:.0f} actions a second, {left:.1f} h left",
         flush=True,
     )
+    if events is not None:
+        for name, value in line.items():
+            events.add_scalar(name, value, line["epoch"])
+        events.flush()
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     args = policy_parser(__doc__).parse_args(argv)
-    if args.save_every < 1:
-        raise UserError(f"--save_every is {args.save_every}; give 1 or more")
+    if args.print_freq < 1:
+        raise UserError(f"--print_freq is {args.print_freq}; give 1 or more")
     task, device = task_of(args), _device(args)
     keep_freed_memory()
     if args.evaluate:
@@ -158,14 +172,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     state = _state_of(task, args, files, device)
     training = task.settings.training
+    events = event_writer(files.checkpoint.stem) if args.logging else None
     state = train(
         task,
         device,
         state,
         files,
         args.backend,
-        args.save_every,
-        lambda line: _report(line, training.updates, training.steps_of_update),
+        args.print_freq,
+        lambda line: _report(line, training, events),
     )
     finish_run(MODEL, task.settings, state, {"task": task.name}, args.seed, files)
     print(f"{files.checkpoint}: {state['seconds']:.0f} s; {_result(state['best']['test'])}")

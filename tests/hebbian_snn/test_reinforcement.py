@@ -1,5 +1,8 @@
 """Training and testing a policy for Concentration."""
 
+import sys
+import types
+
 import pytest
 import torch
 from hebbian_runs import finished, words
@@ -12,7 +15,7 @@ from hebbian_snn.environments.players import PerfectMemory, flips_of_games
 TRAIN = words(
     """--num_cells 2 --card_shape 3 --num_time_steps 8 --embedding_size 7 --memory_size 6
     --thr 0.03 --hidden_size 5 --num_envs 6 --num_steps 5 --ppo_batches 3 --ppo_epochs 2
-    --num_env_steps 180 --save_every 2 --evaluation_games 30 --max_flips 9 --device cpu"""
+    --num_env_steps 180 --print_freq 2 --evaluation_games 30 --max_flips 9 --device cpu"""
 )
 
 
@@ -81,7 +84,7 @@ def test_test_games_and_flags_that_differ(tmp_path, capsys):
         ("--num_cells 3", "num_cells is 3; give an even number"),
         ("--ppo_batches 7", "ppo_batches is 7 and num_envs 6"),
         ("--start_update 6", "--start_update is 6; the training has the updates 0 to 5"),
-        ("--save_every 0", "--save_every is 0"),
+        ("--print_freq 0", "--print_freq is 0"),
         ("--gamma_pos -1", "gamma_pos"),
         ("--evaluate", "there is no checkpoint"),
     ],
@@ -122,9 +125,36 @@ def test_the_twin_learns_a_game_of_two_cells(tmp_path):
     """Two flips are enough; flipping at random takes 4 on average."""
     more = words(
         """--relu --embedding_size 20 --memory_size 20 --hidden_size 20 --num_envs 32
-        --num_env_steps 9600 --learning_rate 0.003 --max_flips 50 --save_every 5"""
+        --num_env_steps 9600 --learning_rate 0.003 --max_flips 50 --print_freq 5"""
     )
     assert run(tmp_path, *more) == 0
     metadata = finished(tmp_path).metadata
     assert metadata["curve"][0]["flips"] > 2.5 > 2.2 > metadata["curve"][-1]["flips"]
     assert metadata["test"]["flips"] == 2 and metadata["test"]["given_up"] == 0
+
+
+def test_tensorboard_that_is_not_there_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert run(tmp_path, "--logging") == 1
+    assert "--logging needs the package tensorboard; install it" in capsys.readouterr().err
+
+
+def test_every_line_is_logged(tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            assert folder.endswith("net")
+
+        def add_scalar(self, name, value, step):
+            written.append((name, step))
+
+        def flush(self):
+            pass
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    assert run(tmp_path, "--logging") == 0
+    assert {step for _, step in written} == {2, 4, 6}
+    assert {"flips", "entropy", "steps_per_second"} < {name for name, _ in written}
