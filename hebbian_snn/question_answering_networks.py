@@ -69,7 +69,7 @@ class QuestionAnsweringNetwork(nn.Module):
         (B, n_words) scores."""
         if not self.padded_in_front or stories.is_cuda or not len(stories):
             return self._answer(stories, lengths, questions)
-        order = lengths.argsort()
+        order = lengths.argsort(stable=True)
         parts = [
             self._answer(stories[rows, -int(lengths[rows[-1]]) :], lengths[rows], questions[rows])
             for rows in order.split(GROUP)
