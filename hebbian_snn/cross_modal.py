@@ -251,7 +251,9 @@ class CrossModalTask(SupervisedTask):
         """The classifier of a modality."""
         real = self.digits(modality, "train").source in REAL_SOURCES
         shipped = f"digits_{modality}" if real else f"digits_{modality}_embedded"
-        return pretrained(getattr(self.settings.cnn, f"{modality}_protonet_path"), shipped)
+        audio = " --audio" if modality == "audio" else ""
+        path = getattr(self.settings.cnn, f"{modality}_protonet_path")
+        return pretrained(path, shipped, f"hebbian_snn.pretrain_digit_classifier{audio}")
 
     def _relu_encoder(self, modality: str, generator: Generator) -> nn.Module:
         return relu_encoder(self.settings.cnn, self.pretrained(modality), generator)

@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from common.checkpoints import Checkpoint, load_checkpoint
-from common.runs import find_network
+from common.errors import UserError
+from common.paths import CHECKPOINTS
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.conversion import convert, copy_weights
 from hebbian_snn.encoders import ConvolutionalEncoder
@@ -64,12 +65,20 @@ def features(encoder: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([encoder(chunk) for chunk in images.split(FEATURES_AT_ONCE)])
 
 
-def pretrained(path: str | None, shipped: str) -> Checkpoint:
-    """The checkpoint at a path, or the shipped one of this name.
+def pretrained(path: str | None, shipped: str, command: str) -> Checkpoint:
+    """The checkpoint at a path, or the shipped one of this name, which ``command`` makes.
 
     Raises :class:`UserError` where there is none.
     """
-    return load_checkpoint(find_network(MODEL, Path(path) if path else shipped), model=MODEL)
+    if path is None:
+        path = str(CHECKPOINTS / MODEL / f"{shipped}.safetensors")
+        if not Path(path).exists():
+            embedded = " --data embedded" if shipped.endswith("_embedded") else ""
+            raise UserError(
+                f"there is no trained network {shipped!r} to begin with; "
+                f"python -m {command}{embedded} makes it"
+            )
+    return load_checkpoint(path, model=MODEL)
 
 
 def relu_encoder(

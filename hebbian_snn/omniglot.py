@@ -199,7 +199,8 @@ class OmniglotTask(SupervisedTask):
             return None
         real = characters("train", self.settings.dataset).source == "Omniglot"
         shipped = "protonet" if real else "protonet_embedded"
-        return pretrained(self.settings.cnn.protonet_checkpoint_path, shipped)
+        path = self.settings.cnn.protonet_checkpoint_path
+        return pretrained(path, shipped, "hebbian_snn.pretrain_protonet")
 
     def relu_encoder(self, generator: Generator) -> ConvolutionalEncoder:
         return relu_encoder(self.settings.cnn, self.pretrained(), generator)

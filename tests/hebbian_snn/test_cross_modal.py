@@ -226,6 +226,14 @@ def test_small_trainings(more, trained, tmp_path, capsys):
     assert loaded.task.checkpoint_name.startswith("cross_modal_")
 
 
+def test_the_classifiers_must_be_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("hebbian_snn.front_ends.CHECKPOINTS", tmp_path)
+    out = ["--out", str(tmp_path / "net.safetensors"), "--partial", str(tmp_path)]
+    assert cross_modal_associations_task.main([*SMALL, *out]) == 1
+    says = "python -m hebbian_snn.pretrain_digit_classifier --audio --data embedded makes it"
+    assert says in capsys.readouterr().err
+
+
 def test_the_loss_is_the_mean_squared_error(trained):
     outputs, targets = torch.rand(3, 784), torch.rand(3, 784)
     losses = small_task(trained).losses(outputs, targets)

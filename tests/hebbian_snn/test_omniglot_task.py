@@ -217,6 +217,14 @@ def test_published_thresholds(few_characters, tmp_path):
     assert data["cnn"]["threshold_images"] == 0
 
 
+def test_the_protonet_must_be_there(tmp_path, capsys, monkeypatch, few_characters):
+    monkeypatch.setattr("hebbian_snn.front_ends.CHECKPOINTS", tmp_path)
+    out = ["--out", str(tmp_path / "net.safetensors"), "--partial", str(tmp_path)]
+    assert omniglot_one_shot_task.main([*SMALL, *out]) == 1
+    says = "'protonet_embedded' to begin with; python -m hebbian_snn.pretrain_protonet --data emb"
+    assert says in capsys.readouterr().err
+
+
 def test_names_of_checkpoints(few_characters):
     assert small_task(few_characters).checkpoint_name == "omniglot_embedded"
     frozen = small_task(few_characters, relu=True, freeze_protonet=True)
