@@ -221,6 +221,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
             _draw_series(axes[1], arrays, name, "o-", color, f"{name} labels")
         if not beyond:
             axes[1].text(0.5, 0.5, "not trained yet", ha="center", transform=axes[1].transAxes)
+            axes[1].set_xticks([])
         axes[1].set_title("tested on more pairs than trained on")
         for ax, letter in zip(axes, "ab", strict=True):
             ax.set(xlabel="pairs n", ylabel="test accuracy (%)", ylim=(-3, 103))
