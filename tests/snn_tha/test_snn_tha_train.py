@@ -265,7 +265,7 @@ def test_a_run_repeats_itself_and_trials_differ(whole, tmp_path):
     [
         (["--annealing", "false"], [0.6, 0.7, 0.5], "start"),
         (["--no-annealing", "--fixed", "final"], [1.1, 1.1, 0.8], "final"),
-        (["--binarize=false"], [1, 1, 1], "full_precision"),
+        (["--binarize=false"], [10, 10, 1], "full_precision"),
     ],
 )
 def test_conditions(more, thresholds, condition, tmp_path):
