@@ -109,6 +109,10 @@ class ConcentrationTask:
         }
         return "_".join(["concentration", *(part for part, given in parts.items() if given)])
 
+    def data_summary(self) -> dict[str, Any]:
+        """What a checkpoint says of the data, besides the settings."""
+        return {}
+
     @property
     def rules(self) -> Rules:
         """Of the games of the training, which have no limit."""

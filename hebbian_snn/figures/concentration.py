@@ -23,15 +23,15 @@ from matplotlib.figure import Figure
 
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
-from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device, generator, progress
 from hebbian_snn.config import FOLDER
 from hebbian_snn.environments.players import PerfectMemory, Player, RandomPlayer, flips_of_games
+from hebbian_snn.figures.comparison import networks_there
 from hebbian_snn.reinforcement import ConcentrationTask, GreedyPlayer
-from hebbian_snn.trained import MODEL, TrainedNetwork, build_from, load_network
+from hebbian_snn.trained import TrainedNetwork, build_from
 
 NAME = "Concentration"
 PLAYERS = ("perfect memory", "policy", "policy without plasticity", "random")
@@ -238,17 +238,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="only these policies")
     args = parser.parse_args(argv)
     wanted = args.networks or settings.networks
-    folder = CHECKPOINTS / MODEL
-    missing = (
-        ()
-        if args.networks
-        else tuple(name for name in wanted if not (folder / f"{name}.safetensors").exists())
-    )
-    there = [name for name in wanted if name not in missing]
-    if not there:
-        raise UserError(f"no policy is trained yet; {missing_note(wanted[0])}")
     device = choose_device(args.device)
-    networks = {Path(name).stem: load_network(ConcentrationTask, name, device) for name in there}
+    networks, missing = networks_there(ConcentrationTask, wanted, device)
+    if not networks:
+        raise UserError(f"no policy is trained yet; {missing_note(wanted[0])}")
     games = settings.games_full if args.profile == "full" else settings.games_quick
     plan = Plan(args.profile, networks, missing, games, device, args.out)
     record, arrays = compute(plan, settings)

@@ -6,7 +6,8 @@ from test_reinforcement import run
 
 from common.results import load_results
 from hebbian_snn.environments.concentration_batch import first_observation
-from hebbian_snn.figures import concentration, concentration_game
+from hebbian_snn.figures import comparison, concentration, concentration_game
+from hebbian_snn.trained import load_network
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_policies_and_those_they_are_compared_with(policies, tmp_path, capsys):
 
 
 def test_without_plasticity_the_weights_are_the_same_and_the_memory_stays_empty(policies):
-    trained = concentration.load_network(concentration.ConcentrationTask, policies[0])
+    trained = load_network(concentration.ConcentrationTask, policies[0])
     players = concentration.players_of(trained, trained.network.deck.device)
     silent = players["policy without plasticity"]
     for name, weight in silent.policy.state_dict().items():
@@ -55,7 +56,7 @@ def test_without_plasticity_the_weights_are_the_same_and_the_memory_stays_empty(
 
 
 def test_missing_policies_are_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(concentration, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(comparison, "CHECKPOINTS", tmp_path)
     assert concentration.main(["--out", str(tmp_path / "out")]) == 1
     assert "no policy is trained yet; not trained yet: python -m" in capsys.readouterr().err
     notes = [concentration.missing_note(n) for n in ("concentration_6_20_steps",)]
@@ -87,7 +88,7 @@ def test_one_game_as_picture_and_animation(policies, tmp_path, capsys):
     assert arrays["chances"].sum(1) == pytest.approx(1)
     # Every action is the most likely one, and the game is the one that the test plays.
     assert (arrays["chances"][:-1].argmax(1) == arrays["actions"][1:]).all()
-    trained = concentration.load_network(concentration.ConcentrationTask, policies[0])
+    trained = load_network(concentration.ConcentrationTask, policies[0])
     games, rules = trained.task.test_games(trained.network.deck.device)
     player = concentration.GreedyPlayer(trained.network)
     assert concentration.flips_of_games(player, games, rules)[0][1] == flips
