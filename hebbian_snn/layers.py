@@ -143,10 +143,24 @@ class WritingLayer(nn.Module):
         self, spikes: Tensor, mem: Tensor | None = None, state: WritingState | None = None
     ) -> Written:
         """(B, T, inputs) spikes, (B, M, M) memory."""
+        return self.write(*self.currents(spikes), mem, state)
+
+    def currents(self, spikes: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., inputs) spikes to the (..., M) currents of keys and of values."""
         key, value = self.weight.chunk(2)
+        return functional.linear(spikes, key), functional.linear(spikes, value)
+
+    def write(
+        self,
+        key_currents: Tensor,
+        value_currents: Tensor,
+        mem: Tensor | None = None,
+        state: WritingState | None = None,
+    ) -> Written:
+        """The rest of the layer, from (B, T, M) currents."""
         return write_memory(
-            functional.linear(spikes, key),
-            functional.linear(spikes, value),
+            key_currents,
+            value_currents,
             neuron=self.neuron,
             plasticity=self.plasticity,
             tau_trace=self.tau_trace,
@@ -178,10 +192,17 @@ class ReadingLayer(nn.Module):
 
     def forward(self, spikes: Tensor, mem: Tensor, state: ReadingState | None = None) -> Read:
         """(B, T, inputs) spikes, (B, M, M) memory."""
-        n_inputs = spikes.shape[-1]
+        return self.read(self.currents(spikes), mem, state)
+
+    def currents(self, spikes: Tensor) -> Tensor:
+        """(..., inputs) spikes to the (..., M) currents of the keys, without the values' part."""
+        return functional.linear(spikes, self.weight[:, : spikes.shape[-1]])
+
+    def read(self, currents: Tensor, mem: Tensor, state: ReadingState | None = None) -> Read:
+        """The rest of the layer, from (B, T, M) currents."""
         return read_memory(
-            functional.linear(spikes, self.weight[:, :n_inputs]),
-            self.weight[:, n_inputs:],
+            currents,
+            self.weight[:, -len(self.weight) :],
             mem,
             neuron=self.neuron,
             delay=self.delay,

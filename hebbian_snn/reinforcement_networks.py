@@ -81,6 +81,34 @@ class SpikingRecall(nn.Module):
         counts = read.value_spikes[:, -LAST:].sum(1)
         return counts, SpikingState(encoding, written.mem, written.state, read.state)
 
+    def replay(self, observations: Tensor, ended: Tensor, state: SpikingState) -> Tensor:
+        """(T, B, D) observations to the (T, B, M) numbers of value spikes: :meth:`forward` for one
+        after the other, with a new game after those that ``ended`` (T, B).
+
+        Weights are applied to the spikes of all observations at once.
+        """
+        items, ends = self.embedding(observations)[:, :, None], ended.any(1).tolist()
+        trains, encoding = [], state.encoding
+        for step, item in enumerate(items):
+            spikes, encoding = self.encoding(item, encoding)
+            trains.append(spikes)
+            if ends[step]:
+                encoding = begin_anew(encoding, ended[step])
+        heard = torch.stack(trains)
+        currents = zip(*self.write.currents(heard), self.read.currents(heard), strict=True)
+        _, mem, writing, reading = state
+        counts = []
+        for step, (key, value, asking) in enumerate(currents):
+            written = self.write.write(key, value, mem, writing)
+            read = self.read.read(asking, written.mem, reading)
+            counts.append(read.value_spikes[:, -LAST:].sum(1))
+            mem, writing, reading = written.mem, written.state, read.state
+            if ends[step]:
+                mem, writing, reading = (
+                    begin_anew(part, ended[step]) for part in (mem, writing, reading)
+                )
+        return torch.stack(counts)
+
 
 class ReLURecall(nn.Module):
     """The twin of :class:`SpikingRecall`, whose state is the memory alone."""
@@ -102,6 +130,16 @@ class ReLURecall(nn.Module):
         item = self.embedding(observation).relu()[:, None]
         mem = self.write(item, state)[0]
         return self.read(item, mem)[1][:, 0], mem
+
+    def replay(self, observations: Tensor, ended: Tensor, state: Tensor) -> Tensor:
+        """As :meth:`SpikingRecall.replay`."""
+        values, ends = [], ended.any(1).tolist()
+        for step, observation in enumerate(observations):
+            value, state = self(observation, state)
+            values.append(value)
+            if ends[step]:
+                state = begin_anew(state, ended[step])
+        return torch.stack(values)
 
 
 def head(n_inputs: int, hidden: int, n_outputs: int, gain: float, random: Generator) -> nn.Module:
@@ -171,14 +209,7 @@ class Policy(nn.Module):
         Returns:
             (T, B, actions) logits and (T, B) values.
         """
-        recalled = []
-        ends = ended.any(1).tolist()
-        for step, observation in enumerate(observations):
-            counts, state = self.recall(observation, state)
-            recalled.append(counts)
-            if ends[step]:
-                state = begin_anew(state, ended[step])
-        return self.decide(observations, torch.stack(recalled))
+        return self.decide(observations, self.recall.replay(observations, ended, state))
 
 
 def begin_anew(state: SpikingState | Tensor, ended: Tensor) -> SpikingState | Tensor:
