@@ -316,7 +316,8 @@ def draw_curves(axes: Sequence[Axes], arrays: dict[str, np.ndarray], dataset: st
         axes[0].plot([], [], styles[layer], color="0.4", lw=1, label=f"hidden layer {layer + 1}")
     axes[0].legend()
     axes[0].set(ylabel=f"threshold ({PRINTED[dataset]})")
-    axes[1].set(ylabel="spikes per neuron and step", yscale="log")
+    axes[1].set(ylabel="spikes per neuron and step")
+    axes[1].set_ylim(bottom=0)
     axes[2].set(ylabel="dead neurons / %")
     for ax in axes:
         ax.set_xlabel("epoch")
