@@ -292,8 +292,8 @@ def _draw_bars(
             spread = scale * values.std(ddof=1) if len(values) > 1 else None
             x = group + (place - (len(COLORS) - 1) / 2) * width
             ax.bar(x, scale * values.mean(), width, yerr=spread, color=color)
-    ax.set_xticks(range(len(datasets)), [PRINTED[dataset] for dataset in datasets])
-    ax.tick_params(axis="x", rotation=20)
+    names = [PRINTED[dataset] for dataset in datasets]
+    ax.set_xticks(range(len(datasets)), names, rotation=25, ha="right", rotation_mode="anchor")
 
 
 def draw_curves(axes: Sequence[Axes], arrays: dict[str, np.ndarray], dataset: str) -> None:
