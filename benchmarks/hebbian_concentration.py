@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, command_line
+from common.memory import keep_freed_memory
 from common.training import generator
 from hebbian_snn.config import task_settings
 from hebbian_snn.environments.concentration import ConcentrationEnv
 from hebbian_snn.environments.concentration_batch import ConcentrationBatch, Turn
-from hebbian_snn.memory_use import keep_freed_memory
 from hebbian_snn.neurons import map_state
 from hebbian_snn.ppo import Rollout, improve, play
 from hebbian_snn.reinforcement import ConcentrationTask, ReinforcementSettings

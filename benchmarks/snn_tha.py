@@ -28,11 +28,11 @@ from torch import Tensor, nn
 
 from benchmarks.timing import peak_bytes, time_pair
 from common.errors import UserError, command_line
+from common.memory import keep_freed_memory
 from common.paths import ROOT
 from common.training import generator, has_bfloat16
 from snn_tha.config import Settings, tha_settings
 from snn_tha.losses import count_loss
-from snn_tha.memory import keep_freed_memory
 from snn_tha.network import Draws, Execution
 from snn_tha.train import build_network, build_optimizer
 

@@ -14,12 +14,12 @@ from common.checkpoints import load_training_state, save_training_state
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError
+from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS, ROOT
 from common.runs import RunFiles, add_run_arguments, check_same_run, finish_run, start_run
 from common.settings import Switch, add_arguments, overrides_from_args
 from hebbian_snn.config import task_settings
 from hebbian_snn.launch import launch
-from hebbian_snn.memory_use import keep_freed_memory
 from hebbian_snn.supervised import (
     Reporting,
     Trainer,
@@ -43,13 +43,8 @@ WITHOUT_EFFECT = {
 """Flags of the original scripts that are accepted, and why nothing comes of them."""
 
 
-def task_parser(
-    task_type: type[SupervisedTask], description: str | None
-) -> argparse.ArgumentParser:
-    """All flags of a task."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_task_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of every training here, by gradients of a loss or by rewards."""
     add_run_arguments(parser)
     add = parser.add_argument
     add(
@@ -65,16 +60,27 @@ def task_parser(
         default=True,
         help="flags must be those of the file of --resume (default: 1)",
     )
-    add("--start_epoch", type=int, default=0, help="of a new training, from 0 (default: 0)")
     add("--logging", action=Switch, help="write TensorBoard events to runs/")
+    add("--gpu", type=int, help="number of the GPU (the same as --device cuda:<number>)")
+    add("--backend", default="auto", help="of the kernels: reference, cpu, cuda or auto (default)")
+
+
+def task_parser(
+    task_type: type[SupervisedTask], description: str | None
+) -> argparse.ArgumentParser:
+    """All flags of a task."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_task_arguments(parser)
+    add = parser.add_argument
+    add("--start_epoch", type=int, default=0, help="of a new training, from 0 (default: 0)")
     add(
         "--print_freq",
         type=int,
         default=0,
         help="say how it goes every so many steps, too (default: 0, only after every epoch)",
     )
-    add("--gpu", type=int, help="number of the GPU (the same as --device cuda:<number>)")
-    add("--backend", default="auto", help="of the kernels: reference, cpu, cuda or auto (default)")
     add(
         "--multiprocessing_distributed",
         action=Switch,

@@ -16,20 +16,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.checkpoints import load_training_state
 from common.errors import UserError, command_line
+from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS
-from common.runs import RunFiles, add_run_arguments, check_same_run, finish_run, start_run
+from common.runs import RunFiles, check_same_run, finish_run, start_run
 from common.settings import Switch, add_arguments, overrides_from_args
 from common.training import choose_device
-from hebbian_snn.command import event_writer
+from hebbian_snn.command import add_task_arguments, event_writer
 from hebbian_snn.config import task_settings
-from hebbian_snn.memory_use import keep_freed_memory
 from hebbian_snn.ppo import PPOSettings
 from hebbian_snn.reinforcement import (
     ConcentrationTask,
@@ -48,21 +47,8 @@ def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_run_arguments(parser)
+    add_task_arguments(parser)
     add = parser.add_argument
-    add(
-        "--resume",
-        type=Path,
-        help="training state (.pt) to go on from; with --evaluate also a checkpoint (default: the "
-        "unfinished training of the same command, if there is one)",
-    )
-    add("--evaluate", action=Switch, help="test a trained policy, by default that of --out")
-    add(
-        "--check_params",
-        action=Switch,
-        default=True,
-        help="flags must be those of the file of --resume (default: 1)",
-    )
     add("--start_update", type=int, default=0, help="of a new training, from 0 (default: 0)")
     add(
         "--print_freq",
@@ -70,15 +56,12 @@ def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
         default=50,
         help="updates from one line of the log and saved state to the next (default: 50)",
     )
-    add("--logging", action=Switch, help="write TensorBoard events to runs/")
     add(
         "--cuda",
         action=Switch,
         default=None,
         help="the same as --device cuda; --cuda 0: --device cpu",
     )
-    add("--gpu", type=int, help="number of the GPU (the same as --device cuda:<number>)")
-    add("--backend", default="auto", help="of the kernels: reference, cpu, cuda or auto (default)")
     add_arguments(parser, ReinforcementSettings)
     return parser
 

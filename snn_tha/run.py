@@ -27,6 +27,7 @@ from common.checkpoints import load_checkpoint
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError, command_line
+from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS, RESULTS
 from common.runs import add_run_arguments, finish_run, start_run
 from common.settings import add_arguments, overrides_from_args
@@ -35,7 +36,6 @@ from snn_tha.config import DATASETS, Settings, tha_settings
 from snn_tha.data import DataSet, load_data
 from snn_tha.kernels import BACKENDS
 from snn_tha.logs import write_logs
-from snn_tha.memory import keep_freed_memory
 from snn_tha.train import Trainer, train
 
 MODEL = "snn_tha"

@@ -31,6 +31,7 @@ from common.checkpoints import Checkpoint, load_checkpoint
 from common.distributed import Distributed
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
+from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
@@ -39,7 +40,6 @@ from common.training import choose_device, progress
 from datasets.choices import Data, check_choice
 from snn_tha.config import FOLDER, Settings, tha_settings
 from snn_tha.data import DataSet, load_data
-from snn_tha.memory import keep_freed_memory
 from snn_tha.run import MODEL, network_name, run_trial
 
 NAME = "Table 1"
