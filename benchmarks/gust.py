@@ -138,6 +138,11 @@ def compare(settings: Settings, images: int, repeats: int) -> Iterator[str]:
     step = training_step(ours, rate, lambda: our_loss(clean, ours, settings))
     plain = training_step(theirs, rate, lambda: direct.loss(clean))
     products = dense_products(theirs, settings, images)
+    peaks = [peak_bytes(side) / 1e6 for side in (step, plain)]
+    yield (
+        f"peak memory: {peaks[0]:.0f} MB, direct {peaks[1]:.0f} MB, "
+        f"1/{peaks[1] / peaks[0]:.0f} of it"
+    )
     fast, slow, ratio = time_pair(step, plain, repeats)
     yield (
         f"a training step of {images} images, {settings.training.iterations} iterations of "
@@ -148,11 +153,6 @@ def compare(settings: Settings, images: int, repeats: int) -> Iterator[str]:
     yield (
         f"the same: {fast:.3f} s, its dense products alone {bare:.2f} s: "
         f"{1 / ratio:.2f} of their time"
-    )
-    peaks = [peak_bytes(side) / 1e6 for side in (step, plain)]
-    yield (
-        f"peak memory: {peaks[0]:.0f} MB, direct {peaks[1]:.0f} MB, "
-        f"1/{peaks[1] / peaks[0]:.0f} of it"
     )
 
 

@@ -128,7 +128,7 @@ def _save_network(
         "seed": seed,
         "data": data,
         "epochs": state["epoch"],
-        "seconds": round(state["seconds"], 1),
+        "seconds": round(state["seconds"], 3),
         "command": this_command(),
         **{key: value for key, value in best.items() if key != "tensors"},
         "curve": log_lines(files.log, state["epoch"]),

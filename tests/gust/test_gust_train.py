@@ -443,7 +443,7 @@ def environment():
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_exactly(tmp_path):
-    long = ["--epochs", "40", "--patience", "40"]
+    long = ["--epochs", "150", "--patience", "150"]
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     assert train.main(flags(straight, *long)) == 0
     log = killed / "partial" / "gust_net.jsonl"
@@ -464,7 +464,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path):
     assert not (killed / "net.safetensors").exists()
     assert train.main(flags(killed, *long)) == 0
     same_training(finished(killed), finished(straight))
-    assert [line["epoch"] for line in finished(killed).metadata["curve"]] == list(range(1, 41))
+    assert [line["epoch"] for line in finished(killed).metadata["curve"]] == list(range(1, 151))
 
 
 def free_url():
