@@ -137,7 +137,7 @@ def test_the_parent_says_which_process_was_lost(tmp_path):
 @pytest.mark.parametrize("rounds", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_at_a_random_moment_and_resumed(rounds, tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    long = ["--epochs", str(20 + 20 * rounds)]
+    long = ["--epochs", str(20 + 10 * rounds)]
     assert run(straight, *long) == 0
     line, done = command(*flags(killed, *long)), 0
     for _ in range(rounds):
