@@ -443,7 +443,7 @@ def environment():
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_exactly(tmp_path):
-    """All in processes of their own: what other tests load can change the last digits."""
+    """All in processes of their own: within a long test run one differed in the last digits."""
     long = ["--epochs", "60", "--patience", "60"]
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     line = [sys.executable, "-m", "gust.train"]
