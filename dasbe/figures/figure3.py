@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from common.drawing import DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
+from common.paper_values import published_fields
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import load_arrays, report_results, result_parser, save_arrays
@@ -47,6 +48,7 @@ from datasets.catalogue import GENERATOR_VERSION
 from datasets.generate import ensure
 
 NAME = "Figure 3"
+RESULT = "dasbe_figure3"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,6 @@ class Figure3Settings:
         index_seed, index_limit: the images are ``randint(0, index_limit)`` of this seed.
         seed: of the dynamics. iterations: N.
         synchrony_timescale: 1/q of the synchrony score, steps.
-        paper_synchrony: the paper's synchrony score of the last iteration.
     """
 
     networks: dict[str, str]
@@ -72,7 +73,6 @@ class Figure3Settings:
     seed: int
     iterations: int
     synchrony_timescale: float
-    paper_synchrony: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def compute(plan: Plan, settings: Figure3Settings) -> tuple[Record, dict[str, np
             record.measurements += measurements(name, trained, curve, plan, settings)
     for name in plan.missing:
         note = f"not measured: there is no {CHECKPOINTS.name}/dasbe/{name}.safetensors"
-        paper = settings.paper_synchrony.get(name)
+        what = f"{name}, synchrony score"
         record.measurements.append(
-            Measurement(f"{name}, synchrony score", None, paper=paper, n=0, note=note)
+            Measurement(what, None, n=0, note=note, **published_fields(RESULT, what))
         )
     record.wall_seconds = sum(m.seconds or 0.0 for m in record.measurements)
     return record, arrays
@@ -239,14 +239,14 @@ def measurements(
             r = correlation(curve.clustering, values)
             text = "undefined" if r is None else f"{r:.2f}"
             note += f"; correlation with the clustering score over all iterations: {text}"
-        synchrony = score == "synchrony"
+        what, synchrony = f"{name}, {score} score", score == "synchrony"
         if synchrony and dataset == "mnist_shape":
             note += "; the paper's network of this data set is convolutional"
         found.append(
             mean_measurement(
-                f"{name}, {score} score",
+                what,
                 values[:, -1],
-                paper=settings.paper_synchrony.get(name) if synchrony else None,
+                **published_fields(RESULT, what),
                 seeds=[plan.seed],
                 data="generated" if digits == "none" else digits,
                 seconds=curve.seconds if synchrony else None,
@@ -288,7 +288,7 @@ def _parser(settings: Figure3Settings) -> argparse.ArgumentParser:
     parser = result_parser(
         "dasbe.figures.figure3",
         __doc__,
-        "dasbe_figure3",
+        RESULT,
         f"quick: {settings.images_quick} images of each data set; "
         f"full: {settings.images_full}, as in the paper",
     )

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from common.drawing import DOUBLE_COLUMN, draw_comparison, panel_label, use_style
 from common.errors import UserError, command_line
+from common.paper_values import published_fields
 from common.records import Measurement, Record, mean_interval, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
@@ -40,6 +41,7 @@ from datasets.catalogue import GENERATOR_VERSION, find
 from datasets.generate import ensure
 
 NAME = "Table 1"
+RESULT = "dasbe_table1"
 METHODS = ("DASBE", "pure_ANN", "pure_SNN", "pure_ANN_raw_start")
 """The last one is the pure ANN as the published script starts it, without normalisation."""
 
@@ -57,14 +59,6 @@ class Table1Settings:
     keep_iterations: int
     pcnn_steps: int
     pcnn_keep_steps: int
-    paper_dasbe: dict[str, float]
-    paper_pure_ann: dict[str, float]
-    paper_pure_snn: dict[str, float]
-
-    def paper(self, method: str, dataset: str) -> float | None:
-        """The paper's AMI x 100, None where it has none."""
-        column = f"paper_{method.lower()}"
-        return getattr(self, column, {}).get(dataset)
 
 
 @dataclass(frozen=True)
@@ -162,7 +156,7 @@ def compute(plan: Plan, settings: Table1Settings) -> tuple[Record, dict[str, np.
                 ami = np.stack([part.ami[: plan.images] for part in parts])
                 arrays[f"{dataset}-{cell.method}"] = ami
                 seconds = sum(part.seconds * plan.images / len(part.ami) for part in parts)
-                record.measurements.append(measurement(cell, ami, seconds, plan, settings))
+                record.measurements.append(measurement(cell, ami, seconds, plan))
                 if cell.checkpoint:
                     record.checkpoints[dataset] = cell.checkpoint
     record.wall_seconds = sum(m.seconds for m in record.measurements)
@@ -186,18 +180,17 @@ def measure_seed(cell: Cell, seed: int, plan: Plan, bar: tqdm) -> Part:
     return part
 
 
-def measurement(
-    cell: Cell, ami: np.ndarray, seconds: float, plan: Plan, settings: Table1Settings
-) -> Measurement:
+def measurement(cell: Cell, ami: np.ndarray, seconds: float, plan: Plan) -> Measurement:
     """Mean over images and seeds; the interval is over images, the spread over seeds."""
     mean, _, interval = mean_interval(100 * ami.mean(axis=0))
     _, spread, _ = mean_interval(100 * ami.mean(axis=1))
     digits = source_of(cell.dataset)
+    what = f"{cell.dataset}, {cell.method.replace('_', ' ')}"
     return Measurement(
-        what=f"{cell.dataset}, {cell.method.replace('_', ' ')}",
+        what=what,
         value=mean,
         unit="AMI x 100",
-        paper=settings.paper(cell.method, cell.dataset),
+        **published_fields(RESULT, what),
         spread=spread,
         interval95=interval,
         n=ami.shape[1],
@@ -238,7 +231,7 @@ def _parser(settings: Table1Settings) -> argparse.ArgumentParser:
     parser = result_parser(
         "dasbe.figures.table1",
         __doc__,
-        "dasbe_table1",
+        RESULT,
         f"quick: {settings.images_quick} images, seeds {list(settings.seeds_quick)}; "
         f"full: {settings.images_full} images, seeds {list(settings.seeds_full)}",
     )

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from common.drawing import CYCLE, DOUBLE_COLUMN, line_with_band, panel_label, use_style
 from common.errors import UserError, command_line
+from common.paper_values import Curve, published_curve, published_fields
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
@@ -43,6 +44,7 @@ from gust.figures.sources import (
 from gust.scoring import CHUNK, Scores
 
 NAME = "AMI and SynScore against iteration"
+RESULT = "gust_scores"
 RUNS_COLOR, IMAGES_COLOR = CYCLE[0], CYCLE[1]
 
 
@@ -53,23 +55,13 @@ class ScoresSettings:
     Attributes:
         runs: of the one image, with the seeds from its own on.
         images_full, images_quick: test images in the two profiles, the first ones.
-        paper_objects: of the image of the published curve.
-        paper_iterations: of the published points, counted from 1.
-        paper_ami, paper_synchrony: the published points.
-        paper_ami_spread, paper_synchrony_spread: standard deviation of the last point.
-        paper_source: what the points are of.
+        paper_objects: of the image of the published curves.
     """
 
     runs: int
     images_full: int
     images_quick: int
     paper_objects: int
-    paper_iterations: tuple[int, ...]
-    paper_ami: tuple[float, ...]
-    paper_synchrony: tuple[float, ...]
-    paper_ami_spread: float
-    paper_synchrony_spread: float
-    paper_source: str
 
 
 @dataclass(frozen=True)
@@ -170,29 +162,27 @@ def measurements(
 ) -> list[Measurement]:
     """AMI and SynScore of the last iteration: mean, interval and spread over runs or images."""
     one, rows = plan.one, []
-    published = (name, one.objects, one.iterations) == (
-        "runs",
-        settings.paper_objects,
-        settings.paper_iterations[-1],
-    )
-    what = "one image" if name == "runs" else "test images"
+    kind = "one image" if name == "runs" else "test images"
     for key, title in SCORE_NAMES.items():
         values = found[key][:, -1]
         note = images_note(one.objects, len(values), plan.images)
         if name == "runs":
             note = f"mean over {len(values)} runs of test image {one.image}"
-        if published:
-            deviation = getattr(settings, f"paper_{key}_spread")
+        paper, curve = {}, published_curve(RESULT, title)
+        what = f"{kind}, {title} at iteration {one.iterations}"
+        if (name, one.objects) == ("runs", settings.paper_objects) and (
+            one.iterations == curve.x[-1]
+        ):
+            paper = published_fields(RESULT, what)
             note += (
-                f"; the paper's value is the last one of its curve ({settings.paper_source}), "
-                f"standard deviation {deviation:g}, of an image that it does not name"
+                f"; the paper's value is the last one of its curve ({curve.source}), "
+                f"standard deviation {curve.spread:g}, of an image that it does not name"
             )
         rows.append(
             mean_measurement(
-                f"{what}, {title} at iteration {one.iterations}",
+                what,
                 values,
-                paper=getattr(settings, f"paper_{key}")[-1] if published else None,
-                paper_source=settings.paper_source if published else "",
+                **paper,
                 seeds=list(plan.seeds) if name == "runs" else [one.seed],
                 seconds=seconds if key == "ami" else None,
                 command=f"scripts/gust/figure_scores.sh --profile {one.profile}",
@@ -217,7 +207,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
             _draw_curve(ax, runs, f"one image, {len(runs)} runs: mean ± std", RUNS_COLOR)
             _draw_curve(ax, images, f"{len(images)} test images: mean ± std", IMAGES_COLOR)
             if settings["objects"] == settings["figure"]["paper_objects"]:
-                _draw_published(ax, settings["figure"], key)
+                _draw_published(ax, published_curve(RESULT, title))
             ax.axhline(0, color="0.7", lw=0.5, zorder=0)
             ax.set(xlabel="iteration (10 steps each)", ylabel=title)
             ax.set(xlim=(0.5, runs.shape[1] + 0.5), ylim=(-0.12, 1.02))
@@ -234,13 +224,13 @@ def _draw_curve(ax: Axes, values: np.ndarray, label: str, color: str) -> None:
     line_with_band(ax, iterations, mean, mean - spread, mean + spread, label, color)
 
 
-def _draw_published(ax: Axes, figure: dict, key: str) -> None:
+def _draw_published(ax: Axes, curve: Curve) -> None:
     """The published points as markers, the last one with its standard deviation."""
-    spread = np.full(len(figure["paper_iterations"]), np.nan)
-    spread[-1] = figure[f"paper_{key}_spread"]
+    spread = np.full(len(curve.x), np.nan)
+    spread[-1] = curve.spread
     ax.errorbar(
-        figure["paper_iterations"],
-        figure[f"paper_{key}"],
+        curve.x,
+        curve.y,
         spread,
         fmt="o",
         color="black",
@@ -250,7 +240,7 @@ def _draw_published(ax: Axes, figure: dict, key: str) -> None:
         elinewidth=0.9,
         capsize=2,
         zorder=4,
-        label=f"paper: {figure['paper_source']}",
+        label=f"paper: {curve.source}",
     )
 
 
@@ -261,7 +251,7 @@ def _parser(settings: ScoresSettings) -> argparse.ArgumentParser:
     parser = result_parser(
         "gust.figures.scores",
         __doc__,
-        "gust_scores",
+        RESULT,
         f"quick: {settings.images_quick} test images; full: {settings.images_full}",
     )
     add_image_flags(parser, image_settings())

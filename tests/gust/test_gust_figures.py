@@ -17,13 +17,14 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from common.drawing import group_colors, match_groups
+from common.paper_values import published_curve
 from common.paths import ROOT
 from common.results import load_results
 from common.settings import load_settings
 from gust import draw_ami_syn_score, draw_color, save_results
 from gust.config import FILE
 from gust.figures import animation, binding, one_image, pictures, scores, training
-from gust.figures.iterations import bound_iterations
+from gust.figures.iterations import SCORE_NAMES, bound_iterations
 from gust.figures.parts import kept
 from gust.figures.sources import ensure_test_images, read_test_images
 from gust.scoring import bind_and_score, cluster, spikes_of
@@ -345,8 +346,9 @@ def test_curves_bands_and_published_points(objects):
         points = [line for line in ax.lines if line.get_marker() == "o"]
         assert len(points) == (objects == 3)
         for line in points:
-            np.testing.assert_array_equal(line.get_xdata(), SCORES.paper_iterations)
-            np.testing.assert_array_equal(line.get_ydata(), getattr(SCORES, f"paper_{key}"))
+            curve = published_curve("gust_scores", SCORE_NAMES[key])
+            np.testing.assert_array_equal(line.get_xdata(), curve.x)
+            np.testing.assert_array_equal(line.get_ydata(), curve.y)
 
 
 @pytest.mark.parametrize("main", [scores.main, draw_ami_syn_score.main])

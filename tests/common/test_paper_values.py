@@ -1,0 +1,146 @@
+"""Published numbers: all of the file is well-formed, and what is not is named in one sentence."""
+
+import pytest
+import yaml
+
+from common.errors import UserError
+from common.paper_values import (
+    FILE,
+    load_papers,
+    papers,
+    published,
+    published_curve,
+    published_fields,
+    result_of,
+)
+from common.reproduce import JOBS
+from datasets.babi_files import TASKS
+
+GOOD = """
+one:
+  name: One
+  reference: Somebody, something, 2020
+  results:
+    one_table1:
+      title: Table 1
+      command: scripts/one.sh
+      picture: bars
+      source: Table 1
+      unpublished: not read
+      better: lower
+      curves: {loss: {x: [1, 2], y: [3, 0.5], spread: 0.1, source: figure}}
+      rows:
+        "b, 2": 7
+        "{a}, {b}": {each: {a: [a, b], b: [1, 2]}, make: "train {b}"}
+        loss: {curve: loss, better: same}
+        accuracy:
+          other: {value: 3, source: others}
+      readme: {cell: "{row}, {column}", rows: [a, b], columns: [1, 2]}
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "values.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_rows_patterns_and_curves(file):
+    result = load_papers(file)["one"].results["one_table1"]
+    assert list(result.rows) == ["b, 2", "a, 1", "a, 2", "b, 1", "loss", "accuracy"]
+    named, of_pattern = result.rows["b, 2"], result.rows["a, 2"]
+    assert (named.value, named.source, named.better) == (7, "Table 1", "lower")
+    assert (of_pattern.value, of_pattern.source, of_pattern.make) == (None, "", "train 2")
+    assert of_pattern.unpublished == "not read"
+    loss = result.rows["loss"]
+    assert (loss.value, loss.spread, loss.source, loss.better) == (0.5, 0.1, "figure", "same")
+    assert (result.rows["accuracy"].other, result.rows["accuracy"].other_source) == (3, "others")
+    other = result.row("what nobody lists")
+    assert (other.value, other.unpublished, other.optional) == (None, "not read", True)
+    assert result.readme.columns == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"b, 2": 7', '"b, 2": seven', "row 'b, 2' must be a number, not 'seven'"),
+        ('"b, 2": 7', '"b, 2": .nan', "row 'b, 2' must be a number"),
+        ('"b, 2": 7', '"b, 2": {vlaue: 7}', "unknown entry 'vlaue'"),
+        ("      source: Table 1\n", "", "a number needs a source"),
+        ("      unpublished: not read\n", "", "say in 'unpublished' why"),
+        ("better: lower", "better: more", "better must be one of higher, lower, same"),
+        ("curve: loss, better", "curve: los, better", "no curve 'los'"),
+        ("y: [3, 0.5]", "y: [3]", "x has 2 numbers and y 1"),
+        ('make: "train {b}"', 'make: "train {c}"', "names what is not in 'each'"),
+        ("      title: Table 1\n", "", "title is missing"),
+        ("rows: [a, b], ", "", "rows is missing; it must be a list"),
+        ("  name: One", "  names: One", "unknown entry 'names'"),
+        ("one:\n", "one: [\n", "not valid YAML near line"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_sentence(file, old, new, words):
+    assert old in GOOD
+    file.write_text(GOOD.replace(old, new, 1))
+    load_papers.cache_clear()
+    with pytest.raises(UserError) as error:
+        load_papers(file)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_a_missing_file_row_or_curve(tmp_path):
+    with pytest.raises(UserError, match="no file of published numbers"):
+        load_papers(tmp_path / "none.yaml")
+    with pytest.raises(UserError, match="no result 'dasbe_table9'"):
+        result_of("dasbe_table9")
+    with pytest.raises(UserError, match="has no row 'bars, nonsense'; add it"):
+        published("dasbe_table1", "bars, nonsense")
+    with pytest.raises(UserError, match="has no curve 'loss'"):
+        published_curve("gust_scores", "loss")
+
+
+def test_numbers_of_the_papers():
+    assert published_fields("dasbe_table1", "bars, DASBE") == {
+        "paper": 96.5,
+        "paper_source": "Table 1",
+    }
+    assert published("dasbe_table1", "mnist_shape, pure SNN").value == 12.9
+    assert published("gust_scores", "one image, AMI at iteration 30").spread == 0.065
+    assert published("hebbian_babi", "mean accuracy, delay 30").value == 89.1
+
+
+def test_each_number_stands_once():
+    """No other settings file or module may hold a published number by name."""
+    root = FILE.parent.parent
+    assert [paper for paper in papers()] == ["dasbe", "gust", "hebbian_snn", "snn_tha"]
+    for package in papers():
+        for path in (root / package).rglob("*"):
+            if path.suffix in (".py", ".yaml"):
+                text = path.read_text(encoding="utf-8")
+                assert "paper_source:" not in text and "PAPER_ACCURACY" not in text, path
+            if path.suffix == ".yaml":
+                keys = yaml.safe_load(text)
+                assert not any(str(key).startswith("paper_") for key in keys if key != KEPT), path
+
+
+KEPT = "paper_objects"
+"""What the published image holds, no result."""
+
+
+def test_every_job_and_every_task_is_listed():
+    listed = {name for paper in papers().values() for name in paper.results}
+    assert {job.folder for job in JOBS} - {"dasbe_example"} <= listed
+    assert len(listed) == sum(len(paper.results) for paper in papers().values())
+    rows = papers()["hebbian_snn"].results["hebbian_babi"].rows
+    for number, name in TASKS.items():
+        for delay in (1, 30):
+            assert f"task {number} ({name.replace('-', ' ')}), delay {delay}: error" in rows
+    for paper in papers().values():
+        for result in paper.results.values():
+            if result.readme:
+                pivot = result.readme
+                cells = [
+                    pivot.cell.format(row=r, column=c) for r in pivot.rows for c in pivot.columns
+                ]
+                assert result.optional or any(cell in result.rows for cell in cells)
