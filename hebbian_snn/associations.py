@@ -9,7 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from common.training import generator
-from hebbian_snn.config import NetworkSettings, TrainingSettings
+from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
+from hebbian_snn.episodes import kept_places
 from hebbian_snn.models import AssociationsNetwork, ReLUAssociationsNetwork
 from hebbian_snn.tasks import Batch, SupervisedTask, shuffled
 
@@ -45,7 +46,7 @@ class AssociationsSettings:
     relu: bool = field(metadata={"help": "the twin without spikes"})
     dataset: AssociationsData
     network: NetworkSettings
-    training: TrainingSettings
+    training: PairsTrainingSettings
 
 
 class AssociationsTask(SupervisedTask):
@@ -71,17 +72,32 @@ class AssociationsTask(SupervisedTask):
             "test": data.test_size,
         }
 
-    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
-        """Inputs are (B, n, F) vectors, (B, n) labels and (B, F) queries; targets (B,) labels."""
+    @property
+    def pairs(self) -> int:
+        return self.settings.dataset.sequence_length
+
+    def batch(
+        self, split: str, epoch: int, samples: range, part: slice, pairs: int | None = None
+    ) -> Batch:
+        """Inputs are (B, n, F) vectors, (B, n) labels and (B, F) queries; targets (B,) labels.
+
+        With ``pairs``, n is only that.
+        """
+        whole = self._whole_batch(split, epoch, samples)
+        if pairs is not None and pairs < self.pairs:
+            draw = generator(self.seed, "kept", epoch, samples.start)
+            whole = fewer_pairs(whole, pairs, draw)
+        return Batch(tuple(x[part] for x in whole.inputs), whole.targets[part])
+
+    def _whole_batch(self, split: str, epoch: int, samples: range) -> Batch:
         data = self.settings.dataset
         if split == "train" and data.inf_data:
             draw = generator(self.seed, "pairs", epoch, samples.start)
-            inputs, targets = draw_pairs(len(samples), data, draw)
-            return Batch(tuple(x[part] for x in inputs), targets[part])
+            return draw_pairs(len(samples), data, draw)
         if split == "train":
-            chosen = shuffled(data.training_size, self.seed, epoch, samples)[part]
+            chosen = shuffled(data.training_size, self.seed, epoch, samples)
         else:
-            chosen = torch.arange(samples.start, samples.stop)[part]
+            chosen = torch.arange(samples.start, samples.stop)
         inputs, targets = self._stored[split]
         return Batch(tuple(x[chosen] for x in inputs), targets[chosen])
 
@@ -116,3 +132,12 @@ def draw_pairs(count: int, data: AssociationsData, draw: Generator) -> Batch:
     rows = torch.arange(count)
     query: Tensor = vectors[rows, asked]
     return Batch((vectors, labels, query), labels[rows, asked])
+
+
+def fewer_pairs(batch: Batch, pairs: int, draw: Generator) -> Batch:
+    """The same questions with ``pairs`` of the pairs, the one that is asked among them."""
+    vectors, labels, query = batch.inputs
+    asked = (labels == batch.targets[:, None]).int().argmax(1)
+    rows = torch.arange(len(labels))[:, None]
+    kept = kept_places(asked, labels.shape[1], pairs, draw)
+    return Batch((vectors[rows, kept], labels[rows, kept], query), batch.targets)

@@ -101,6 +101,18 @@ class TrainingSettings:
         return self.learning_rate * self.learning_rate_decay**decays
 
 
+@dataclass(frozen=True)
+class PairsTrainingSettings(TrainingSettings):
+    """Optimisation where samples are sequences of pairs."""
+
+    curriculum: float | None = field(
+        metadata={
+            "help": "training score from which on samples get more pairs, from 1 on "
+            "(none: all pairs from the beginning)"
+        }
+    )
+
+
 def task_settings(cls: type[T], name: str, relu: bool, overrides: Mapping[str, Any]) -> T:
     """The settings of a task: its file, the file of its ReLU twin if that is meant, the flags.
 

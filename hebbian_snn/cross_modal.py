@@ -12,11 +12,11 @@ from torch import Generator, Tensor, nn
 from common.checkpoints import Checkpoint
 from common.training import generator as seeded
 from datasets.choices import DATA_CHOICES
-from hebbian_snn.config import NetworkSettings, TrainingSettings
+from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
 from hebbian_snn.cross_modal_networks import CrossModalNetwork, ReLUCrossModalNetwork
 from hebbian_snn.digits import REAL_SOURCES, Digits, spoken_digits, written_digits
 from hebbian_snn.encoders import BLOCKS
-from hebbian_snn.episodes import CrossModal, cross_modal
+from hebbian_snn.episodes import CrossModal, cross_modal, kept_places
 from hebbian_snn.front_ends import (
     FrontEndSettings,
     Stored,
@@ -94,7 +94,7 @@ class CrossModalSettings:
     dataset: CrossModalData
     cnn: CrossModalCNNSettings
     network: NetworkSettings
-    training: TrainingSettings
+    training: PairsTrainingSettings
 
 
 class CrossModalTask(SupervisedTask):
@@ -162,19 +162,30 @@ class CrossModalTask(SupervisedTask):
             for split, size in self.sizes().items()
         }
 
-    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
+    @property
+    def pairs(self) -> int:
+        return self.settings.dataset.sequence_length
+
+    def batch(
+        self, split: str, epoch: int, samples: range, part: slice, pairs: int | None = None
+    ) -> Batch:
         """Inputs are recordings (B, n, ...), images (B, n, ...) and a query (B, ...); targets
         (B, 784) in 0 to 1.
 
         A recording or an image is as it is where its network is trained, else its (T, bytes) packed
-        spikes, or (F,) features for the twin.
+        spikes, or (F,) features for the twin. With ``pairs``, n is only that.
         """
-        chosen = torch.arange(samples.start, samples.stop)[part]
+        chosen = torch.arange(samples.start, samples.stop)
         if split == "train":
-            chosen = shuffled(self.sizes()["train"], self.seed, epoch, samples)[part]
+            chosen = shuffled(self.sizes()["train"], self.seed, epoch, samples)
         spoken, images, query, asked = (x[chosen] for x in self.samples(split))
-        heard, seen = (self._stored(modality, split) for modality in MODALITIES)
         wanted = images[torch.arange(len(images)), asked]
+        if pairs is not None and pairs < self.pairs:
+            draw = seeded(self.settings.dataset.data_seed, "kept", self.seed, epoch, samples.start)
+            kept = kept_places(asked, self.pairs, pairs, draw)
+            spoken, images = spoken.gather(1, kept), images.gather(1, kept)
+        spoken, images, query, wanted = (x[part] for x in (spoken, images, query, wanted))
+        heard, seen = (self._stored(modality, split) for modality in MODALITIES)
         pixels = self.digits("image", split).images[wanted].flatten(1)
         return Batch((heard(spoken), seen(images), heard(query)), pixels.float() / 255)
 

@@ -63,6 +63,13 @@ def distinct(n: int, count: int, among: int, generator: Generator) -> Tensor:
     return torch.rand(n, among, generator=generator).topk(count, dim=1).indices
 
 
+def kept_places(asked: Tensor, of: int, count: int, generator: Generator) -> Tensor:
+    """(N, count) int64: random places below ``of``, in order, with that of ``asked``, (N,)."""
+    order = torch.rand(len(asked), of, generator=generator)
+    order.scatter_(1, asked[:, None], 2.0)
+    return order.topk(count, dim=1).indices.sort(1).values
+
+
 def prototypical(
     n: int,
     *,

@@ -12,9 +12,9 @@ from torch import Generator, Tensor, nn
 from common.checkpoints import Checkpoint
 from common.training import generator as seeded
 from datasets.omniglot import DRAWINGS
-from hebbian_snn.config import NetworkSettings, TrainingSettings
+from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
 from hebbian_snn.encoders import ConvolutionalEncoder
-from hebbian_snn.episodes import OneShot, one_shot
+from hebbian_snn.episodes import OneShot, kept_places, one_shot
 from hebbian_snn.front_ends import (
     FrontEndSettings,
     Stored,
@@ -68,7 +68,7 @@ class OmniglotSettings:
     dataset: OmniglotData
     cnn: CNNSettings
     network: NetworkSettings
-    training: TrainingSettings
+    training: PairsTrainingSettings
 
 
 class OmniglotTask(SupervisedTask):
@@ -107,16 +107,28 @@ class OmniglotTask(SupervisedTask):
             "test": data.test_size,
         }
 
-    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
+    @property
+    def pairs(self) -> int:
+        return self.settings.dataset.num_classes
+
+    def batch(
+        self, split: str, epoch: int, samples: range, part: slice, pairs: int | None = None
+    ) -> Batch:
         """Inputs are images (B, n, ...), labels (B, n) and a query (B, ...); targets (B,) labels.
 
         An image is (H, W) uint8 where its network is trained, else (T, bytes) packed spikes, or
-        (F,) features for the twin.
+        (F,) features for the twin. With ``pairs``, n is only that: some of the classes, in order.
         """
-        episodes = self.episodes(split, epoch, samples)
-        shown, query, targets = (x[part] for x in episodes)
-        stored = self._stored(split)
+        shown, query, targets = self.episodes(split, epoch, samples)
         labels = torch.arange(shown.shape[1]).expand(len(shown), -1)
+        if pairs is not None and pairs < self.pairs:
+            draw = seeded(
+                self.settings.dataset.sampler_seed, "kept", self.seed, epoch, samples.start
+            )
+            labels = kept_places(targets, self.pairs, pairs, draw)
+            shown = shown.gather(1, labels)
+        shown, labels, query, targets = (x[part] for x in (shown, labels, query, targets))
+        stored = self._stored(split)
         return Batch((stored(shown), labels, stored(query)), targets)
 
     def episodes(self, split: str, epoch: int, samples: range) -> OneShot:

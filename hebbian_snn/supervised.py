@@ -22,6 +22,7 @@ from common.distributed import Distributed
 from common.runs import RunFiles
 from common.settings import to_dict
 from common.training import MetricLog, check_finite, generator, progress
+from hebbian_snn.curriculum import Curriculum
 from hebbian_snn.rates import rate_penalty
 from hebbian_snn.tasks import SupervisedTask
 
@@ -72,11 +73,23 @@ class Trainer:
     Args:
         task: with settings and data. network: of the task, on the device of the group.
         group: the processes that train together.
+        curriculum: state of a training's curriculum to go on from.
     """
 
-    def __init__(self, task: SupervisedTask, network: nn.Module, group: Distributed) -> None:
+    def __init__(
+        self,
+        task: SupervisedTask,
+        network: nn.Module,
+        group: Distributed,
+        curriculum: dict[str, Any] | None = None,
+    ) -> None:
         self.task, self.network, self.group = task, network, group
         self.training = task.settings.training
+        self.curriculum = None
+        if task.pairs is not None:
+            self.curriculum = Curriculum(
+                self.training.curriculum, task.pairs, task.higher_is_better, curriculum
+            )
 
     def batches(self, split: str) -> list[range]:
         """The samples of every batch of a split."""
@@ -103,6 +116,7 @@ class Trainer:
         return {
             "loss": means[self.task.loss_name] + rate_term,
             **means,
+            **({} if self.curriculum is None else {"pairs": self.curriculum.pairs}),
             "rate_term": rate_term,
             "gradient_norm": sum(norms) / len(norms),
             "largest_gradient_norm": max(norms),
@@ -115,7 +129,8 @@ class Trainer:
         it is shortened."""
         task, group, training = self.task, self.group, self.training
         part = group.local_slice(len(samples))
-        inputs, targets = task.batch("train", epoch, samples, part).to(group.device)
+        fewer = {} if self.curriculum is None else {"pairs": self.curriculum.pairs}
+        inputs, targets = task.batch("train", epoch, samples, part, **fewer).to(group.device)
         outputs, rates = self.network(*inputs)
         losses = task.losses(outputs, targets)
         loss = losses.sum() / max(len(losses), 1)
@@ -130,7 +145,10 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), longest)
         check_finite(norm.item(), "the gradient")
         optimizer.step()
-        totals.add(losses, task.scores(outputs, targets), rates)
+        scores = task.scores(outputs, targets)
+        totals.add(losses, scores, rates)
+        if self.curriculum is not None and not self.curriculum.complete:
+            self.curriculum.add(group.all_reduce_sum(scores.sum()).item() / len(samples))
         return rate_term.item(), norm.item()
 
     @torch.no_grad()
@@ -155,6 +173,7 @@ def new_state(task: SupervisedTask, start_epoch: int = 0) -> dict[str, Any]:
         "seconds": 0.0,
         "curve": [],
         "best": {},
+        "curriculum": None,
         "network": None,
         "optimizer": None,
     }
@@ -197,7 +216,7 @@ def train(
     if state["network"] is not None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-    trainer = Trainer(task, network, group)
+    trainer = Trainer(task, network, group, state["curriculum"])
     log = _log_of(state, files) if group.is_main else None
     while state["epoch"] < training.epochs and not should_stop(task, state["curve"]):
         began = time.perf_counter()
@@ -210,6 +229,7 @@ def train(
         state["epoch"] += 1
         state["seconds"] += line["seconds"]
         state["curve"].append({"epoch": state["epoch"], **line})
+        state["curriculum"] = trainer.curriculum and trainer.curriculum.state()
         _keep_best(task, state, found, network)
         state |= {"network": copy_of(network), "optimizer": optimizer.state_dict()}
         if group.is_main:

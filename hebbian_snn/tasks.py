@@ -70,6 +70,13 @@ class SupervisedTask(ABC):
     def sizes(self) -> dict[str, int]:
         """Samples of an epoch of ``train``, of ``validation`` and of ``test``."""
 
+    @property
+    def pairs(self) -> int | None:
+        """Pairs of a sample, where a training can begin with fewer (see
+        :mod:`hebbian_snn.curriculum`); then :meth:`batch` takes ``pairs``, and the settings of the
+        training are :class:`hebbian_snn.config.PairsTrainingSettings`."""
+        return None
+
     @abstractmethod
     def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
         """A part of a batch, on the CPU.

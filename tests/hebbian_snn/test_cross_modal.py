@@ -128,6 +128,14 @@ def test_batches_are_functions_of_their_samples(trained):
         assert torch.equal(part.targets, whole.targets[2:5])
         other = task.batch(split, 3, range(6), slice(None))
         assert torch.equal(whole.targets, other.targets) == (split != "train")
+        fewer = task.batch(split, 2, range(6), slice(None), pairs=2)
+        assert fewer.inputs[0].shape[:2] == fewer.inputs[1].shape[:2] == (6, 2)
+        assert torch.equal(fewer.targets, whole.targets)
+        assert torch.equal(fewer.inputs[2], whole.inputs[2])
+        place = (fewer.inputs[1].flatten(2) == fewer.targets[:, None]).all(2)
+        assert (place.sum(1) == 1).all(), "the image that is wanted is among them"
+        once = (whole.inputs[1].flatten(2) == fewer.targets[:, None]).all(2)
+        assert torch.equal(fewer.inputs[0][place], whole.inputs[0][once]), "with its recording"
     order = [task.batch("train", 1, range(k, k + 6), slice(None)).targets for k in (0, 6)]
     fixed = [task.batch("train", 2, range(k, k + 6), slice(None)).targets for k in (0, 6)]
     sums = [torch.cat(parts).sum(1).sort().values for parts in (order, fixed)]

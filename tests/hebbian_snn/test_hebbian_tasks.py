@@ -19,7 +19,7 @@ ALONE = Distributed(0, 1, torch.device("cpu"))
 SMALL = {
     "dataset": {"sequence_length": 3, "num_classes": 5, "num_time_steps": 12, "training_size": 50},
     "network": {"embedding_size": 9, "memory_size": 7, "readout_delay": 2, "thr": 0.02},
-    "training": {"batch_size": 8},
+    "training": {"batch_size": 8, "curriculum": None},
 }
 
 
@@ -228,7 +228,10 @@ def test_long_gradients_are_shortened():
             AssociationsSettings,
             "associations",
             False,
-            {**SMALL, "training": {"batch_size": 50, "max_grad_norm": longest}},
+            {
+                **SMALL,
+                "training": {**SMALL["training"], "batch_size": 50, "max_grad_norm": longest},
+            },
         )
         task = AssociationsTask(settings, 0)
         network, start = (task.build(generator(0, "start")) for _ in range(2))

@@ -123,6 +123,18 @@ def test_batches_are_functions_of_their_samples(few_characters):
         assert torch.equal(whole.inputs[0], seed.inputs[0]) == (split != "train")
 
 
+def test_an_episode_may_have_fewer_classes(few_characters):
+    task = small_task(few_characters)
+    (images, _, query), targets = task.batch("train", 2, range(40), slice(None))
+    fewer = task.batch("train", 2, range(40), slice(None), pairs=2)
+    assert fewer.inputs[1].shape == (40, 2) and len(fewer.inputs[1].unique()) == 3
+    assert torch.equal(fewer.inputs[0], images[torch.arange(40)[:, None], fewer.inputs[1]])
+    assert (fewer.inputs[1] == targets[:, None]).any(1).all()
+    assert torch.equal(fewer.inputs[2], query) and torch.equal(fewer.targets, targets)
+    part = task.batch("train", 2, range(40), slice(9, 30), pairs=2)
+    assert all(torch.equal(a[9:30], b) for a, b in zip(fewer.inputs, part.inputs, strict=True))
+
+
 # ---- networks -------------------------------------------------------------------------------
 
 
