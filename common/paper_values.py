@@ -241,8 +241,10 @@ def _result(folder: str, entry: _Entry) -> Result:
     curves = {name: _curve(part) for name, part in entry.inner("curves").parts()}
     rows: dict[str, Published] = {}
     for what, value in entry.inner("rows").values.items():
+        of_pattern = isinstance(value, Mapping) and "each" in value
         for row in _rows(str(what), value, entry, curves):
-            rows.setdefault(row.what, row)  # a row that is named comes before patterns
+            # A row that is named wins over patterns, wherever it stands.
+            rows[row.what] = rows.get(row.what, row) if of_pattern else row
     return Result(
         folder=folder,
         title=entry.text("title"),

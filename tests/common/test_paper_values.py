@@ -30,8 +30,8 @@ one:
       better: lower
       curves: {loss: {x: [1, 2], y: [3, 0.5], spread: 0.1, source: figure}}
       rows:
-        "b, 2": 7
         "{a}, {b}": {each: {a: [a, b], b: [1, 2]}, make: "train {b}"}
+        "b, 2": 7
         loss: {curve: loss, better: same}
         accuracy:
           other: {value: 3, source: others}
@@ -48,7 +48,7 @@ def file(tmp_path):
 
 def test_rows_patterns_and_curves(file):
     result = load_papers(file)["one"].results["one_table1"]
-    assert list(result.rows) == ["b, 2", "a, 1", "a, 2", "b, 1", "loss", "accuracy"]
+    assert list(result.rows) == ["a, 1", "a, 2", "b, 1", "b, 2", "loss", "accuracy"]
     named, of_pattern = result.rows["b, 2"], result.rows["a, 2"]
     assert (named.value, named.source, named.better) == (7, "Table 1", "lower")
     assert (of_pattern.value, of_pattern.source, of_pattern.make) == (None, "", "train 2")
