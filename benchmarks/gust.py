@@ -1,6 +1,7 @@
 """One training step of GUST: compiled and restructured, against one time step at a time.
 
 python -m benchmarks.gust [--images 1024] [--repeats 3] [--threads 2] [--float32]
+    [--json FILE]
 
 Both sides take the same images and the paper's fresh network, drop pixels of the input, unroll the
 iterations, compute the loss, propagate it back through all steps and take a step of Adam. The
@@ -13,18 +14,16 @@ the process above what it held before (Linux).
 
 from __future__ import annotations
 
-import argparse
-import os
 import runpy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.timing import peak_bytes, time_pair
 from common.errors import UserError, command_line
 from common.paths import ROOT
@@ -127,8 +126,8 @@ def check_same_loss(clean: Tensor, network: Autoencoder, direct: Direct) -> str:
     return f"loss of {len(clean)} images with the same random numbers: {ours:.6f} {theirs:.6f}"
 
 
-def compare(settings: Settings, images: int, repeats: int) -> Iterator[str]:
-    """Time and memory of both sides and of the products, a line each."""
+def compare(settings: Settings, images: int, repeats: int) -> Iterator[str | Comparison]:
+    """Time and memory of both sides, and the time of the products."""
     ensure(settings.dataset, {"train_multi": images}, groups=["train_multi"])
     clean = read_group(settings.dataset, "train_multi", count=images).images.flatten(1)
     ours, theirs = (build_network(settings, generator(SEED, "start")) for _ in range(2))
@@ -138,54 +137,43 @@ def compare(settings: Settings, images: int, repeats: int) -> Iterator[str]:
     step = training_step(ours, rate, lambda: our_loss(clean, ours, settings))
     plain = training_step(theirs, rate, lambda: direct.loss(clean))
     products = dense_products(theirs, settings, images)
-    peaks = [peak_bytes(side) / 1e6 for side in (step, plain)]
+    peaks = [peak_bytes(side) for side in (step, plain)]
     yield (
-        f"peak memory: {peaks[0]:.0f} MB, direct {peaks[1]:.0f} MB, "
+        f"peak memory: {peaks[0] / 1e6:.0f} MB, direct {peaks[1] / 1e6:.0f} MB, "
         f"1/{peaks[1] / peaks[0]:.0f} of it"
     )
+    precision = "bfloat16" if settings.training.bfloat16 else "float32"
+    what = f"GUST, a training step with products in {precision}: {images} images"
     fast, slow, ratio = time_pair(step, plain, repeats)
-    yield (
+    text = (
         f"a training step of {images} images, {settings.training.iterations} iterations of "
         f"{settings.dynamics.window} steps: {fast:.3f} s, direct {slow:.2f} s, "
         f"{ratio:.1f} times faster"
     )
+    yield Comparison(what, text, fast, slow, repeats, *peaks)
     fast, bare, ratio = time_pair(step, products, repeats)
-    yield (
+    text = (
         f"the same: {fast:.3f} s, its dense products alone {bare:.2f} s: "
         f"{1 / ratio:.2f} of their time"
     )
+    note = "the other side is nothing but the dense matrix products of a step, in float32"
+    yield Comparison(f"{what}; against its dense products", text, fast, bare, repeats, note=note)
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--images", type=int, default=1024, help="of the batch (default 1024)")
     parser.add_argument(
         "--float32",
         action="store_true",
         help="dense products of our side in float32 (default: in bfloat16, as in training)",
     )
-    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), help="for both sides (default: all cores)"
-    )
-    options = parser.parse_args(argv)
-    for name in ("images", "repeats", "threads"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; give 1 or more")
-    if options.threads > numba.config.NUMBA_NUM_THREADS:
-        raise UserError(
-            f"--threads is {options.threads}; there are {numba.config.NUMBA_NUM_THREADS}"
-        )
-    torch.set_num_threads(options.threads)
-    numba.set_num_threads(options.threads)
+    options = read_options(parser, argv)
     settings = gust_settings({"training": {"bfloat16": not options.float32}})
-    print(f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
     with threadpool_limits(options.threads):
-        for line in compare(settings, options.images, options.repeats):
-            print(line, flush=True)
+        report(compare(settings, options.images, options.repeats), options)
 
 
 if __name__ == "__main__":

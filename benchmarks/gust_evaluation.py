@@ -1,6 +1,7 @@
 """GUST, evaluation of one image: a batch, against one image and one pair of pixels at a time.
 
 python -m benchmarks.gust_evaluation [--images 100] [--repeats 3] [--threads 2] [--network shapes_3]
+    [--json FILE]
 
 Both sides run 30 iterations on clean images, cluster the spikes of the last one by k-medoids
 (Victor-Purpura, q = 3) and score them (AMI; silhouette, q = 1/3). The direct side
@@ -11,17 +12,15 @@ of the same clusters; the time of ours is that of the batch divided by its image
 
 from __future__ import annotations
 
-import argparse
-import os
 import runpy
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import torch
 from sklearn.metrics import adjusted_mutual_info_score
 from threadpoolctl import threadpool_limits
 
+from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.silhouette import direct_distance, direct_synchrony
 from benchmarks.timing import time_pair
 from common.errors import UserError, command_line
@@ -113,48 +112,39 @@ def check_same(trained: TrainedNetwork, direct: Direct, images, groups, indices)
             raise UserError(f"SynScore of test image {index}: {found[place]}, not {synchrony}")
 
 
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=100, help="of the batch (default 100)")
-    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), help="for both sides (default: all cores)"
-    )
-    parser.add_argument("--network", default="shapes_3", help="default: shapes_3")
-    options = parser.parse_args(argv)
-    for name in ("images", "repeats", "threads"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; give 1 or more")
-    if options.threads > numba.config.NUMBA_NUM_THREADS:
-        raise UserError(
-            f"--threads is {options.threads}; there are {numba.config.NUMBA_NUM_THREADS}"
-        )
-    torch.set_num_threads(options.threads)
-    numba.set_num_threads(options.threads)
-    trained = load_network(options.network)
+def compare(network: str, count: int, repeats: int) -> Comparison:
+    """Time of both sides, after a check that they do the same."""
+    trained = load_network(network)
     direct = Direct(trained)
     objects = trained.settings.train_objects
-    ensure_test_images(objects, options.images)
-    images, groups, indices = read_test_images(objects, 0, options.images)
+    ensure_test_images(objects, count)
+    images, groups, indices = read_test_images(objects, 0, count)
     groups = groups.numpy()
-    print(f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
-    with threadpool_limits(options.threads):
-        check_same(trained, direct, images[:3], groups[:3], indices[:3])
-        one = images[:1].flatten(1), groups[0].flatten(), indices[0], objects + 1
-        whole = (trained.network, trained.settings, SEED, indices, objects + 1)
-        fast, slow, _ = time_pair(
-            lambda: bind_and_score(images, groups, *whole),
-            lambda: direct.evaluate(*one),
-            options.repeats,
-        )
+    check_same(trained, direct, images[:3], groups[:3], indices[:3])
+    one = images[:1].flatten(1), groups[0].flatten(), indices[0], objects + 1
+    whole = (trained.network, trained.settings, SEED, indices, objects + 1)
+    fast, slow, _ = time_pair(
+        lambda: bind_and_score(images, groups, *whole), lambda: direct.evaluate(*one), repeats
+    )
     fast /= len(images)
-    print(
+    text = (
         f"evaluation of one image: {1e3 * fast:.2f} ms in a batch of {len(images)}, direct "
         f"{1e3 * slow:.0f} ms, {slow / fast:.0f} times faster"
     )
+    what = "GUST, evaluation of one image: 30 iterations, k-medoids, scores"
+    note = f"ours is the time of a batch of {len(images)} images divided by {len(images)}"
+    return Comparison(what, text, fast, slow, repeats, note=note)
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--images", type=int, default=100, help="of the batch (default 100)")
+    parser.add_argument("--network", default="shapes_3", help="default: shapes_3")
+    options = read_options(parser, argv)
+    with threadpool_limits(options.threads):
+        report([compare(options.network, options.images, options.repeats)], options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Hebbian memory: actions a second while a policy for Concentration is trained by PPO.
 
 python -m benchmarks.hebbian_concentration [--num_envs 64] [--num_time_steps 100] [--repeats 3]
-    [--threads 2] [--whole]
+    [--threads 2] [--whole] [--json FILE]
 
 One side plays all games as tensors and trains with the compiled kernels. The other one plays them
 in subprocesses, one for each game (Gymnasium's AsyncVectorEnv), and its network is the plain
@@ -12,9 +12,7 @@ counted as often as an update has them; ``--whole`` times its whole update (minu
 
 from __future__ import annotations
 
-import argparse
 import functools
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,12 +20,12 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.errors import UserError, command_line
+from benchmarks.command import Comparison, benchmark_parser, read_options, report
+from common.errors import command_line
 from common.memory import keep_freed_memory
 from common.training import generator
 from hebbian_snn.config import task_settings
@@ -113,7 +111,7 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def compare(num_envs: int, num_time_steps: int, repeats: int, whole: bool) -> str:
+def compare(num_envs: int, num_time_steps: int, repeats: int, whole: bool) -> Comparison:
     """Actions a second of both sides."""
     keep_freed_memory()  # as training does
     sections = {
@@ -138,38 +136,30 @@ def compare(num_envs: int, num_time_steps: int, repeats: int, whole: bool) -> st
         direct = action * (training.num_steps + 1) + minibatch * count
     plain.games.games.close()
     actions = training.steps_of_update
-    return (
+    text = (
         f"{num_envs} games, {num_time_steps} steps an observation: "
         f"{actions / own:.0f} actions a second; plain loop with {num_envs} subprocesses "
         f"{actions / direct:.2f}{'' if whole else ' (from one action and one minibatch)'}; "
         f"{direct / own:.0f} times faster"
     )
+    what = (
+        f"Hebbian memory, an update of PPO for Concentration: {num_envs} games, {num_time_steps} "
+        "steps an observation"
+    )
+    note = "" if whole else "the direct side is reckoned from one action and one minibatch"
+    return Comparison(what, text, own, direct, repeats, note=note)
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--num_envs", type=int, default=64, help="games (default 64)")
     parser.add_argument("--num_time_steps", type=int, default=100, help="ms (default 100)")
-    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), help="for both sides (default: all cores)"
-    )
     parser.add_argument("--whole", action="store_true", help="time the plain side's whole update")
-    options = parser.parse_args(argv)
-    for name in ("num_envs", "num_time_steps", "repeats", "threads"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; give 1 or more")
-    if options.threads > numba.config.NUMBA_NUM_THREADS:
-        raise UserError(
-            f"--threads is {options.threads}; there are {numba.config.NUMBA_NUM_THREADS}"
-        )
-    torch.set_num_threads(options.threads)
-    numba.set_num_threads(options.threads)
-    print(f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
-    print(compare(options.num_envs, options.num_time_steps, options.repeats, options.whole))
+    options = read_options(parser, argv)
+    sizes = (options.num_envs, options.num_time_steps, options.repeats, options.whole)
+    report([compare(*sizes)], options)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 backward, in one run.
 
 python -m benchmarks.hebbian_cuda [--batch 32] [--steps 1000] [--memory_size 100] [--repeats 3]
+    [--json FILE]
 
 Both sides take the same currents (float32) and give the gradients of a loss. Writing and encoding
 go through all steps, reading through a tenth of them. Memory is PyTorch's peak on the GPU above
@@ -10,13 +11,13 @@ what it held before; the plain loop of writing needs 10 GB with the defaults.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.hebbian_writing import NEURON, SEED, write_and_back
 from benchmarks.timing import time_pair
 from common.errors import UserError, command_line
@@ -77,7 +78,7 @@ def peak_bytes(run: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def compare(run: Run, inputs: list[Tensor], repeats: int) -> str:
+def compare(name: str, run: Run, inputs: list[Tensor], size: int, repeats: int) -> Comparison:
     """Time and memory of both sides, and how far they agree."""
     fast, direct = (partial(run, inputs, backend) for backend in ("cuda", "reference"))
     found, expected = fast(), direct()
@@ -95,27 +96,24 @@ def compare(run: Run, inputs: list[Tensor], repeats: int) -> str:
         torch.cuda.synchronize()
 
     seconds = time_pair(partial(to_the_end, fast), partial(to_the_end, direct), repeats)
-    return (
-        f"{1e3 * seconds[0]:.2f} ms, plain loop {1e3 * seconds[1]:.1f} ms, "
+    text = (
+        f"{name}: {1e3 * seconds[0]:.2f} ms, plain loop {1e3 * seconds[1]:.1f} ms, "
         f"{seconds[2]:.0f} times faster; peak {peaks[0] / 1e6:.0f} MB, "
         f"plain loop {peaks[1] / 1e6:.0f} MB; {differ} of {spikes} spikes differ, the rest by "
         f"{error:.1e} at most (relative); neurons fire at {rate:.0f} Hz"
     )
+    what = f"Hebbian memory on a GPU, {name}, forward and backward: {size} samples"
+    return Comparison(what, text, *seconds[:2], repeats, *peaks)
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line."""
+    parser = benchmark_parser(__doc__, threads=False)
     parser.add_argument("--batch", type=int, default=32, help="samples (default 32)")
     parser.add_argument("--steps", type=int, default=1000, help="time steps (default 1000)")
     parser.add_argument("--memory_size", type=int, default=100, help="M (default 100)")
-    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
-    options = parser.parse_args(argv)
-    for name, value in vars(options).items():
-        if value < 1:
-            raise UserError(f"--{name} is {value}; give 1 or more")
+    options = read_options(parser, argv)
     if not torch.cuda.is_available():
         raise UserError(
             "this benchmark needs a CUDA device, and PyTorch sees none here; "
@@ -124,8 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
     print(f"{options.batch} samples, M {options.memory_size}, forward and backward:")
     sizes = (options.batch, options.steps, options.memory_size)
-    for name, (run, inputs) in inputs_of(*sizes).items():
-        print(f"{name}: {compare(run, inputs, options.repeats)}", flush=True)
+    inputs = inputs_of(*sizes).items()
+    report((compare(name, *x, sizes[0], options.repeats) for name, x in inputs), options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Hebbian memory: the convolutional networks in front of it, as they run here and plainly.
 
-python -m benchmarks.hebbian_front_ends [--images 16] [--repeats 3] [--threads 2]
+python -m benchmarks.hebbian_front_ends [--images 16] [--repeats 3] [--threads 2] [--json FILE]
 
 The converted network: the spike trains of black-and-white characters, grey digits and recordings
 (the stand-ins), as they are computed to be stored, against every step of every layer with a loop
@@ -11,17 +11,15 @@ them.
 
 from __future__ import annotations
 
-import argparse
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-import numba
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.timing import time_pair
-from common.errors import UserError, command_line
+from common.errors import command_line
 from common.training import generator
 from datasets.omniglot import load_omniglot
 from hebbian_snn.conversion import balance_thresholds
@@ -43,7 +41,7 @@ def spiking(backend: str) -> SpikingEncoder:
 
 
 @torch.no_grad()
-def compare_trains(name: str, images: Tensor, repeats: int) -> str:
+def compare_trains(name: str, images: Tensor, repeats: int) -> Comparison:
     """Spike trains of images (N, H, W), computed in both ways."""
     fast, plain = spiking("auto"), spiking("reference")
     balance_thresholds(fast, images)
@@ -51,11 +49,13 @@ def compare_trains(name: str, images: Tensor, repeats: int) -> str:
     found, expected = fast.trains(images), plain(images)
     differ = int((found != expected).sum())
     seconds, direct, ratio = time_pair(lambda: fast.trains(images), lambda: plain(images), repeats)
-    return (
+    text = (
         f"{name}: {1e3 * seconds / len(images):.1f} ms an image, all steps "
         f"{1e3 * direct / len(images):.0f} ms, {ratio:.1f} times faster; "
         f"{differ} of {expected.numel()} places differ, {int(expected.sum())} spikes"
     )
+    what = f"Hebbian memory, spike trains of one of {len(images)} {name}: {STEPS} steps"
+    return Comparison(what, text, seconds / len(images), direct / len(images), repeats)
 
 
 def plain_encoder(encoder: ConvolutionalEncoder) -> Callable[[Tensor], Tensor]:
@@ -71,7 +71,7 @@ def plain_encoder(encoder: ConvolutionalEncoder) -> Callable[[Tensor], Tensor]:
     return encode
 
 
-def compare_episodes(images: Tensor, repeats: int) -> str:
+def compare_episodes(images: Tensor, repeats: int) -> Comparison:
     """A step of pre-training on images (WAY * (1 + QUERIES), H, W)."""
     encoder = ConvolutionalEncoder(CHANNELS, generator(SEED, "start"), bfloat16=True)
     targets = torch.arange(WAY).repeat_interleave(QUERIES)
@@ -87,44 +87,35 @@ def compare_episodes(images: Tensor, repeats: int) -> str:
     plain = plain_encoder(encoder)
     losses = step(encoder), step(plain)
     seconds, direct, ratio = time_pair(lambda: step(encoder), lambda: step(plain), repeats)
-    return (
+    text = (
         f"episode of {len(images)} images: {1e3 * seconds:.0f} ms, plain {1e3 * direct:.0f} ms, "
         f"{ratio:.1f} times faster; losses {losses[0]:.4f} and {losses[1]:.4f}"
     )
+    what = f"Hebbian memory, a step of pre-training on an episode of {len(images)} images"
+    return Comparison(what, text, seconds, direct, repeats)
 
 
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=16, help="of each kind (default 16)")
-    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), help="for both sides (default: all cores)"
-    )
-    options = parser.parse_args(argv)
-    for name, value in vars(options).items():
-        if value < 1:
-            raise UserError(f"--{name} is {value}; give 1 or more")
-    if options.threads > numba.config.NUMBA_NUM_THREADS:
-        raise UserError(
-            f"--threads is {options.threads}; there are {numba.config.NUMBA_NUM_THREADS}"
-        )
-    torch.set_num_threads(options.threads)
-    numba.set_num_threads(options.threads)
-    print(f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
+def compare(n: int, repeats: int) -> Iterator[Comparison]:
+    """Spike trains of n images of each kind, and a step of pre-training."""
     drawings = load_omniglot("train", "embedded").images.flatten(0, 1)
     order = torch.randperm(len(drawings), generator=generator(SEED, "order"))
     drawings = drawings[order]
-    n = options.images
     for name, images in (
         ("characters", drawings[:n]),
         ("grey digits", written_digits("test", "embedded").images[:n] / 255),
         ("recordings", spoken_digits("test", "embedded", 20, 30).images[:n]),
     ):
-        print(compare_trains(name, images, options.repeats))
-    print(compare_episodes(drawings[: WAY * (1 + QUERIES)], options.repeats))
+        yield compare_trains(name, images, repeats)
+    yield compare_episodes(drawings[: WAY * (1 + QUERIES)], repeats)
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--images", type=int, default=16, help="of each kind (default 16)")
+    options = read_options(parser, argv)
+    report(compare(options.images, options.repeats), options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Hebbian memory: the writing layer, compiled against a plain PyTorch loop, forward and backward.
 
 python -m benchmarks.hebbian_writing [--batch 32] [--steps 1000] [--memory_size 100] [--repeats 3]
-    [--threads 2] [--iteration 512]
+    [--threads 2] [--iteration 512] [--json FILE]
 
 Both sides write the same currents (float32), give a loss on value spikes and memory, and its
 gradients. Memory is the peak of the process above what it held before (Linux). The plain loop
@@ -12,19 +12,17 @@ penalty, Adam; B samples of 10 pairs and a query of 100 steps each.
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import time
 from collections.abc import Sequence
 
-import numba
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.timing import peak_bytes, time_pair
-from common.errors import UserError, command_line
+from common.errors import command_line
 from common.memory import keep_freed_memory
 from common.training import generator
 from hebbian_snn.associations import AssociationsSettings, AssociationsTask
@@ -47,7 +45,7 @@ def write_and_back(currents: Sequence[Tensor], backend: str) -> tuple[Tensor, ..
     return written.value_spikes.detach(), written.mem.detach(), *torch.autograd.grad(loss, currents)
 
 
-def compare(size: int, steps: int, memory_size: int, repeats: int) -> str:
+def compare(size: int, steps: int, memory_size: int, repeats: int) -> Comparison:
     """Time and memory of both sides, and how far they agree."""
     draw = generator(SEED, "currents")
     currents = [
@@ -70,7 +68,7 @@ def compare(size: int, steps: int, memory_size: int, repeats: int) -> str:
     rate = float(expected[0].mean()) * 1e3
     del found, expected
     fast, direct, ratio = time_pair(*sides.values(), repeats)
-    return (
+    text = (
         f"{size} samples, {steps} steps, M {memory_size}, values fire at {rate:.0f} Hz: "
         f"{fast:.3f} s, plain loop {direct:.2f} s, {ratio:.0f} times faster; "
         f"peak {peaks['cpu'] / 1e6:.0f} MB, plain loop {peaks['reference'] / 1e6:.0f} MB, "
@@ -78,9 +76,14 @@ def compare(size: int, steps: int, memory_size: int, repeats: int) -> str:
         f"{differ} of {size * steps * memory_size} value spikes differ, "
         f"memory and gradients by {error:.1e} at most (relative)"
     )
+    what = (
+        f"Hebbian memory, writing layer, forward and backward: {size} samples, {steps} steps, "
+        f"M {memory_size}"
+    )
+    return Comparison(what, text, fast, direct, repeats, *peaks.values())
 
 
-def time_iteration(size: int, repeats: int) -> str:
+def time_iteration(size: int, repeats: int) -> Comparison:
     """Seconds and peak memory of one training iteration."""
     keep_freed_memory()  # as training does
     task = AssociationsTask(task_settings(AssociationsSettings, "associations", False, {}), SEED)
@@ -103,42 +106,31 @@ def time_iteration(size: int, repeats: int) -> str:
         start = time.perf_counter()
         iteration()
         times.append(time.perf_counter() - start)
-    return (
+    median = statistics.median(times)
+    text = (
         f"one training iteration, {size} samples of 1000 + 100 steps: "
-        f"{statistics.median(times):.2f} s (least {min(times):.2f}), peak {peak / 1e6:.0f} MB"
+        f"{median:.2f} s (least {min(times):.2f}), peak {peak / 1e6:.0f} MB"
     )
+    what = f"Hebbian memory, a training iteration of associations: 10 pairs, {size} samples"
+    return Comparison(what, text, median, None, repeats, peak)
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--batch", type=int, default=32, help="samples (default 32)")
     parser.add_argument("--steps", type=int, default=1000, help="time steps (default 1000)")
     parser.add_argument("--memory_size", type=int, default=100, help="M (default 100)")
-    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), help="for both sides (default: all cores)"
-    )
     parser.add_argument(
         "--iteration", type=int, help="time a training iteration of so many samples"
     )
-    options = parser.parse_args(argv)
-    for name, value in vars(options).items():
-        if value is not None and value < 1:
-            raise UserError(f"--{name} is {value}; give 1 or more")
-    if options.threads > numba.config.NUMBA_NUM_THREADS:
-        raise UserError(
-            f"--threads is {options.threads}; there are {numba.config.NUMBA_NUM_THREADS}"
-        )
-    torch.set_num_threads(options.threads)
-    numba.set_num_threads(options.threads)
-    print(f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
+    options = read_options(parser, argv)
     if options.iteration:
-        print(time_iteration(options.iteration, options.repeats))
+        found = time_iteration(options.iteration, options.repeats)
     else:
-        print(compare(options.batch, options.steps, options.memory_size, options.repeats))
+        found = compare(options.batch, options.steps, options.memory_size, options.repeats)
+    report([found], options)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """Synchrony score of one 28 x 28 image: compiled, against a loop over pairs of pixels.
 
-python -m benchmarks.silhouette [--repeats 5] [--seed 0]
+python -m benchmarks.silhouette [--repeats 5] [--seed 0] [--threads 2] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
 from sklearn.metrics import silhouette_score
 
+from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.timing import time_pair
 from common.errors import UserError, command_line
 from common.spike_metrics import synchrony_score
@@ -58,25 +58,32 @@ def direct_synchrony(trains: np.ndarray, groups: np.ndarray, q: float) -> float:
     return float(silhouette_score(distances, groups[kept], metric="precomputed"))
 
 
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="times each is run (default 5)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the example image")
-    options = parser.parse_args(argv)
-    if options.repeats < 1:
-        raise UserError(f"--repeats is {options.repeats}; give 1 or more")
-    trains, groups = example_image(np.random.default_rng(options.seed))
+def compare(seed: int, repeats: int) -> Comparison:
+    """Time of both sides; raises :class:`UserError` where their scores differ."""
+    trains, groups = example_image(np.random.default_rng(seed))
     score, expected = synchrony_score(trains, groups, Q), direct_synchrony(trains, groups, Q)
     if abs(score - expected) > 1e-9:
         raise UserError(f"the compiled score {score} differs from the direct one {expected}")
     fast, direct, ratio = time_pair(
         lambda: synchrony_score(trains, groups, Q),
         lambda: direct_synchrony(trains, groups, Q),
-        options.repeats,
+        repeats,
     )
-    print(f"silhouette of one image: {1e3 * fast:.3f} ms, direct {1e3 * direct:.1f} ms, ", end="")
-    print(f"{ratio:.0f} times faster; both give {score:.6f}")
+    text = (
+        f"silhouette of one image: {1e3 * fast:.3f} ms, direct {1e3 * direct:.1f} ms, "
+        f"{ratio:.0f} times faster; both give {score:.6f}"
+    )
+    what = f"silhouette with the Victor-Purpura metric, 28 x 28 pixels, {N_STEPS} steps"
+    return Comparison(what, text, fast, direct, repeats)
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = benchmark_parser(__doc__, repeats=5)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the example image")
+    options = read_options(parser, argv)
+    report([compare(options.seed, options.repeats)], options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A training iteration of SNN-THA: layer by layer and compiled, against one time step at a time.
 
 python -m benchmarks.snn_tha [--network mnist] [--repeats 3] [--threads 2] [--float32]
+    [--batch_size 128] [--json FILE]
 
 Both sides take the same batch, a network of the published size and its settings, with dropout, and
 take a step of Adam or SGD on the loss. The direct side (``tests/snn_tha/snn_tha_direct.py``) is
@@ -13,19 +14,17 @@ both sides.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import os
 import runpy
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.timing import peak_bytes, time_pair
 from common.errors import UserError, command_line
 from common.memory import keep_freed_memory
@@ -121,60 +120,50 @@ def peak_of(step: Callable[[], None]) -> int:
     return peak_bytes(step)
 
 
-def compare(name: str, settings: Settings, bfloat16: bool, repeats: int) -> Iterator[str]:
-    """Time and memory of both sides, a line each."""
+def compare(
+    name: str, settings: Settings, bfloat16: bool, repeats: int
+) -> Iterator[str | Comparison]:
+    """Time and memory of both sides."""
     batch = random_batch(name, settings)
     sides = both_sides(name, settings, batch, bfloat16)
     yield check_same_loss(sides, batch.labels)
     steps = [training_step(side, settings, batch.labels) for side in sides]
-    peaks = [peak_of(step) / 1e6 for step in steps]
+    peaks = [peak_of(step) for step in steps]
     yield (
-        f"peak memory: {peaks[0]:.0f} MB, direct {peaks[1]:.0f} MB, "
+        f"peak memory: {peaks[0] / 1e6:.0f} MB, direct {peaks[1] / 1e6:.0f} MB, "
         f"1/{peaks[1] / peaks[0]:.1f} of it"
     )
     keep_freed_memory()
     fast, slow, ratio = time_pair(*steps, repeats)
-    yield (
+    text = (
         f"a training iteration of the {name} network, {len(batch.labels)} samples, "
         f"{settings.input.steps} steps: {fast:.3f} s, direct {slow:.2f} s, {ratio:.1f} times faster"
     )
+    what = (
+        f"SNN-THA, a training iteration of the {name} network: {len(batch.labels)} samples, "
+        f"{settings.input.steps} steps"
+    )
+    yield Comparison(what, text, fast, slow, repeats, *peaks)
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--network", choices=tuple(SHAPES), default="mnist")
+    parser.add_argument("--batch_size", type=int, help="samples (default: the published number)")
     parser.add_argument(
         "--float32",
         action="store_true",
         help="our products in float32 (default: bfloat16 where the processor has it)",
     )
-    parser.add_argument("--repeats", type=int, default=3, help="times each is run (default 3)")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), help="for both sides (default: all cores)"
-    )
-    options = parser.parse_args(argv)
-    for name in ("repeats", "threads"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; give 1 or more")
-    if options.threads > numba.config.NUMBA_NUM_THREADS:
-        raise UserError(
-            f"--threads is {options.threads}; there are {numba.config.NUMBA_NUM_THREADS}"
-        )
-    torch.set_num_threads(options.threads)
-    numba.set_num_threads(options.threads)
+    options = read_options(parser, argv)
     bfloat16 = not options.float32 and has_bfloat16(torch.device("cpu"))
-    print(
-        f"{options.threads} threads, load of the machine {os.getloadavg()[0]:.1f}, our products "
-        f"in {'bfloat16' if bfloat16 else 'float32'}"
-    )
+    print(f"our products in {'bfloat16' if bfloat16 else 'float32'}")
+    sizes = {"training": {"batch_size": options.batch_size}} if options.batch_size else {}
+    settings = tha_settings(options.network, sizes)
     with threadpool_limits(options.threads):
-        for line in compare(
-            options.network, tha_settings(options.network), bfloat16, options.repeats
-        ):
-            print(line, flush=True)
+        report(compare(options.network, settings, bfloat16, options.repeats), options)
 
 
 if __name__ == "__main__":

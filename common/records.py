@@ -106,7 +106,7 @@ def new_record(
         commit=commit,
         dirty=dirty,
         versions=_versions(),
-        device=_device_name(torch.device(device)),
+        device=device_name(torch.device(device)),
         threads=torch.get_num_threads(),
         **fields,
     )
@@ -202,7 +202,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
