@@ -7,7 +7,7 @@ import contextlib
 import io
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
 from zipfile import BadZipFile
@@ -106,15 +106,23 @@ def load_results(out: PathLike) -> tuple[Record, dict[str, np.ndarray]]:
     return load_record(out), load_arrays(Path(out) / "arrays.npz")
 
 
+def run_quietly(main: Callable[..., int], argv: Sequence[str]) -> None:
+    """Run a command without what it prints.
+
+    Raises :class:`UserError` with its last words when it fails.
+    """
+    said, complaints = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaints):
+        status = main(list(argv))
+    if status:
+        raise UserError(complaints.getvalue().strip().rpartition("error: ")[2])
+
+
 def load_or_run(main: Callable[..., int], out: PathLike) -> tuple[Record, dict[str, np.ndarray]]:
     """The results in a folder; without any, ``main`` makes them first, in its quick profile.
 
     Raises :class:`UserError` when they cannot be made or read.
     """
     if not (Path(out) / "record.json").exists():
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = main(["--profile", "quick", "--out", str(out)])
-        if status:
-            raise UserError(said.getvalue().strip().removeprefix("error: "))
+        run_quietly(main, ["--profile", "quick", "--out", str(out)])
     return load_results(out)

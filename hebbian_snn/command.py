@@ -30,7 +30,13 @@ from hebbian_snn.supervised import (
     train,
 )
 from hebbian_snn.tasks import SupervisedTask
-from hebbian_snn.trained import MODEL, build_from, check_parameters, read_weights
+from hebbian_snn.trained import (
+    MODEL,
+    build_from,
+    check_parameters,
+    check_sources,
+    read_weights,
+)
 
 EVENTS = ROOT / "runs"
 """Folder of TensorBoard's events, with a folder for every checkpoint."""
@@ -134,6 +140,8 @@ def evaluate(task: SupervisedTask, args: argparse.Namespace, group: Distributed)
     weights = read_weights(type(task), args.resume or files.checkpoint)
     if args.check_params:
         check_parameters(task, weights, evaluating=True)
+        if task.is_frozen:
+            check_sources(task, weights)
     network = build_from(task, weights, group.device, args.backend)
     found = Trainer(task, network, group).evaluate("test")
     if group.is_main:
@@ -201,6 +209,7 @@ def _state_of(
             )
         if args.check_params:
             check_parameters(task, weights, evaluating=False)
+            check_sources(task, weights)
         state = load_training_state(args.resume)
         state["run"] = run_summary(task)
     elif files.state.exists():

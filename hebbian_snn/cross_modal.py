@@ -294,12 +294,21 @@ class CrossModalTask(SupervisedTask):
             for modality in MODALITIES
         }
 
-    def data_summary(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"cnn_trained": not self.settings.cnn.freeze_protonet}
+    @property
+    def is_frozen(self) -> bool:
+        return self.settings.cnn.freeze_protonet
+
+    def sources(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"cnn_trained": not self.is_frozen}
         for modality in MODALITIES:
-            found[modality] = dict(self.digits(modality, "train").summary)
-            if self.settings.relu:
-                found[modality]["cnn"] = {"checkpoint": self.pretrained(modality).sha256}
-            else:
-                found[modality]["cnn"] = self._frozen[modality][1]
+            found[modality] = {
+                **self.digits(modality, "train").summary,
+                "cnn": {"checkpoint": self.pretrained(modality).sha256},
+            }
+        return found
+
+    def data_summary(self) -> dict[str, Any]:
+        found = self.sources()
+        for modality in MODALITIES if not self.settings.relu else ():
+            found[modality]["cnn"] |= self._frozen[modality][1]
         return found

@@ -239,12 +239,17 @@ class OmniglotTask(SupervisedTask):
     def _frozen(self) -> tuple[SpikingEncoder, dict[str, Any]]:
         return self._spiking_encoder(seeded(self.seed, "encoder"))
 
+    @property
+    def is_frozen(self) -> bool:
+        return self.settings.cnn.freeze_protonet
+
+    def sources(self) -> dict[str, Any]:
+        trained = self.pretrained()
+        cnn = {"trained": not self.is_frozen, "checkpoint": trained.sha256 if trained else None}
+        return {**about_characters("train", self.settings.dataset), "cnn": cnn}
+
     def data_summary(self) -> dict[str, Any]:
-        settings = self.settings
-        cnn: dict[str, Any] = {"trained": not settings.cnn.freeze_protonet}
-        if settings.relu:
-            trained = self.pretrained()
-            cnn["checkpoint"] = trained.sha256 if trained else None
-        else:
-            cnn |= self._frozen[1]
-        return {**about_characters("train", settings.dataset), "cnn": cnn}
+        found = self.sources()
+        if not self.settings.relu:
+            found["cnn"] |= self._frozen[1]
+        return found

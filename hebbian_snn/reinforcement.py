@@ -113,6 +113,10 @@ class ConcentrationTask:
         """What a checkpoint says of the data, besides the settings."""
         return {}
 
+    def sources(self) -> dict[str, Any]:
+        """As of a supervised task."""
+        return {}
+
     @property
     def rules(self) -> Rules:
         """Of the games of the training, which have no limit."""

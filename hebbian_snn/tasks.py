@@ -104,6 +104,16 @@ class SupervisedTask(ABC):
 
     def data_summary(self) -> dict[str, Any]:
         """What a checkpoint says of the data, besides the settings."""
+        return self.sources()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the network builds on trained networks that are not part of its checkpoint."""
+        return False
+
+    def sources(self) -> dict[str, Any]:
+        """The part of :meth:`data_summary` that takes no time: data, and the checksums of the
+        trained networks that this one builds on."""
         return {}
 
 

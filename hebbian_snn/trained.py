@@ -78,6 +78,29 @@ def check_parameters(task: SupervisedTask, weights: Checkpoint, evaluating: bool
         )
 
 
+def check_sources(task: SupervisedTask, weights: Checkpoint) -> None:
+    """Raise :class:`UserError` unless the data, and the trained networks that this one builds on,
+    are those of the training; what takes no time is compared first."""
+    told, here = weights.metadata["data"], task.sources()
+    different = differences(_part(told, here), here)
+    if not different:
+        different = differences(told, {"task": task.name, **task.data_summary()})
+    if different:
+        raise UserError(
+            f"{weights.path} was trained with other data or on another convolutional network "
+            f"({'; '.join(different)}); bring those back, or train it again"
+        )
+
+
+def _part(there: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    """Of a nested mapping what has the same keys as another one."""
+    return {
+        key: _part(there[key], value) if isinstance(value, dict) else there[key]
+        for key, value in keys.items()
+        if key in there
+    }
+
+
 def load_network(
     task_type: type[SupervisedTask],
     name: str | Path,

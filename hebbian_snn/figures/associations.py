@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,17 +24,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
-from common.errors import UserError, command_line
-from common.paths import CHECKPOINTS
+from common.errors import command_line
 from common.records import Measurement, Record, mean_measurement, new_record
-from common.results import report_results, result_parser
-from common.settings import load_settings, to_dict
-from common.training import choose_device, progress
+from common.settings import to_dict
+from common.training import progress
 from hebbian_snn.associations import AssociationsTask
-from hebbian_snn.config import FOLDER
-from hebbian_snn.trained import MODEL, TrainedNetwork, build_from, load_network
+from hebbian_snn.figures.comparison import (
+    Comparison,
+    Plan,
+    missing_measurements,
+    run_figure,
+    without_memory,
+)
+from hebbian_snn.trained import TrainedNetwork
 
-NAME = "Associations"
 BATCH = 128
 TITLES = {
     "spiking": "spiking network",
@@ -62,18 +65,6 @@ class AssociationsFigureSettings:
     samples_full: int
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One run: the networks there are, by name, those missing, test samples, device and folder."""
-
-    profile: str
-    networks: dict[str, TrainedNetwork]
-    missing: tuple[str, ...]
-    samples: int
-    device: torch.device
-    out: Path
-
-
 # ---- measuring ------------------------------------------------------------------------------
 
 
@@ -88,14 +79,6 @@ def with_pairs(task: AssociationsTask, pairs: int, samples: int) -> Associations
     """The task with another number of pairs and of test samples."""
     dataset = replace(task.settings.dataset, sequence_length=pairs, test_size=samples)
     return AssociationsTask(replace(task.settings, dataset=dataset), task.seed)
-
-
-def without_memory(trained: TrainedNetwork, device: torch.device) -> TrainedNetwork:
-    """The same weights with synapses that do not grow."""
-    settings = trained.task.settings
-    network = replace(settings.network, gamma_pos=0.0)
-    task = AssociationsTask(replace(settings, network=network), trained.task.seed)
-    return replace(trained, network=build_from(task, trained.checkpoint, device), task=task)
 
 
 @torch.no_grad()
@@ -130,7 +113,7 @@ def compute(
         ``spiking``, ``no memory``, ``twin`` and ``"trained on A of C"``.
     """
     record = new_record(
-        NAME,
+        FIGURE.name,
         "Hebbian memory",
         plan.profile,
         device=plan.device,
@@ -151,8 +134,7 @@ def compute(
         arrays[f"{series}-pairs"] = np.array([pairs for pairs, _ in found])
         arrays[f"{series}-accuracy"] = np.array([m.value for _, m in found])
         arrays[f"{series}-interval"] = np.array([m.interval95 or 0.0 for _, m in found])
-    for name in plan.missing:
-        record.measurements.append(Measurement(name, None, n=0, note=missing_note(name)))
+    record.measurements += missing_measurements(plan)
     return record, arrays
 
 
@@ -258,47 +240,33 @@ def wanted_networks(settings: AssociationsFigureSettings) -> list[str]:
     ]
 
 
-def missing_note(name: str) -> str:
-    """What a record says of a network that is not there."""
+def training_command(name: str) -> str:
+    """What trains the network of this name."""
     numbers = [part for part in name.split("_") if part.isdigit()]
     twin = " --relu" if "relu" in name else ""
     return (
-        f"not trained yet: python -m hebbian_snn.memorizing_associations_task{twin} "
-        f"--sequence_length {numbers[0]} --num_classes {numbers[-1]} makes it"
+        f"python -m hebbian_snn.memorizing_associations_task{twin} "
+        f"--sequence_length {numbers[0]} --num_classes {numbers[-1]}"
     )
+
+
+FIGURE = Comparison(
+    name="Associations",
+    task_type=AssociationsTask,
+    module="hebbian_snn.figures.associations",
+    makes=training_command,
+    settings="figure_associations",
+    folder="hebbian_associations",
+)
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    path = FOLDER / "figure_associations.yaml"
-    settings = load_settings(AssociationsFigureSettings, path)
-    parser = result_parser(
-        "hebbian_snn.figures.associations",
-        __doc__,
-        "hebbian_associations",
-        f"{settings.samples_quick} or {settings.samples_full} test samples",
-    )
-    parser.add_argument("--networks", nargs="+", metavar="NAME", help="only these networks")
-    args = parser.parse_args(argv)
-    wanted = args.networks or wanted_networks(settings)
-    folder = CHECKPOINTS / MODEL
-    missing = (
-        ()
-        if args.networks
-        else tuple(name for name in wanted if not (folder / f"{name}.safetensors").exists())
-    )
-    there = [name for name in wanted if name not in missing]
-    if not there:
-        raise UserError(f"no network is trained yet; {missing_note(wanted[0])}")
-    device = choose_device(args.device)
-    networks = {Path(name).stem: load_network(AssociationsTask, name, device) for name in there}
-    samples = settings.samples_full if args.profile == "full" else settings.samples_quick
-    plan = Plan(args.profile, networks, missing, samples, device, args.out)
-    record, arrays = compute(plan, settings)
-    report_results(plan.out, record, arrays, draw(record, arrays))
-    if missing:
-        print(f"not trained yet and left out: {', '.join(missing)}")
+    settings = FIGURE.load(AssociationsFigureSettings)
+    samples = settings.samples_quick, settings.samples_full
+    compute_all = partial(compute, settings=settings)
+    run_figure(FIGURE, __doc__, wanted_networks(settings), samples, compute_all, draw, argv)
 
 
 if __name__ == "__main__":

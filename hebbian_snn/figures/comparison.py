@@ -1,11 +1,11 @@
-"""Several networks of a task on the same test samples: what the figures of accuracy share."""
+"""Several networks of a task on the same test samples: what the figures that compare share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,12 +16,20 @@ from common.errors import UserError
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, new_record
 from common.results import report_results, result_parser
-from common.settings import differences, load_settings, to_dict
+from common.runs import find_network
+from common.settings import load_settings, to_dict
 from common.training import choose_device
 from hebbian_snn.config import FOLDER
-from hebbian_snn.supervised import about_data
 from hebbian_snn.tasks import SupervisedTask
-from hebbian_snn.trained import MODEL, TrainedNetwork, build_from, load_network
+from hebbian_snn.trained import (
+    MODEL,
+    TrainedNetwork,
+    build_from,
+    check_sources,
+    load_network,
+)
+
+T = TypeVar("T")
 
 BATCH = 100
 """Test samples that go through a network together."""
@@ -43,29 +51,38 @@ class ComparisonSettings:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A figure: its title, file names, and the script that trains its networks.
+    """A figure, and what trains its networks.
 
     Attributes:
         name: of the record. task_type: of the networks. module: of the figure.
-        script: module that trains. settings: file in ``hebbian_snn/settings``, without suffix.
-        folder: of its results.
+        makes: the command that trains the network of a name.
+        settings: file in ``hebbian_snn/settings``, without suffix. folder: of the results.
+        unit: what networks are tested on. has_data: real and embedded ones.
     """
 
     name: str
     task_type: type[SupervisedTask]
     module: str
-    script: str
+    makes: Callable[[str], str]
     settings: str
     folder: str
+    unit: str = "test samples"
+    has_data: bool = False
+
+    def load(self, settings_type: type[T]) -> T:
+        """What stands in the figure's file."""
+        return load_settings(settings_type, FOLDER / f"{self.settings}.yaml")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run: the networks there are, by name, those missing with what makes them, and device."""
+    """One run: the networks there are, by name, those missing with what makes them, test samples
+    of each, and device."""
 
     profile: str
     networks: dict[str, TrainedNetwork]
     missing: dict[str, str]
+    samples: int
     device: torch.device
 
 
@@ -82,18 +99,8 @@ def networks_there(
     there = [name for name in names if (folder / f"{name}.safetensors").exists()] + paths
     networks = {Path(name).stem: load_network(task_type, name, device) for name in there}
     for trained in networks.values():
-        check_front_end(trained)
+        check_sources(trained.task, trained.checkpoint)
     return networks, tuple(name for name in names if name not in there)
-
-
-def check_front_end(trained: TrainedNetwork) -> None:
-    """Raise :class:`UserError` unless data and pre-trained networks are those of the training."""
-    different = differences(trained.checkpoint.metadata["data"], about_data(trained.task))
-    if different:
-        raise UserError(
-            f"{trained.checkpoint.path} was trained with other data or on another convolutional "
-            f"network ({'; '.join(different)}); bring those back, or train it again"
-        )
 
 
 def resized(trained: TrainedNetwork, test_size: int) -> TrainedNetwork:
@@ -160,10 +167,51 @@ def missing_measurements(plan: Plan) -> list[Measurement]:
 
 
 def training_command(script: str, name: str) -> str:
-    """What trains the network of this name."""
+    """What trains the network of this name on a convolutional network."""
     flags = {"relu": "--relu", "frozen": "--freeze_protonet", "embedded": "--data embedded"}
     given = (flag for part, flag in flags.items() if part in name.split("_"))
     return " ".join([f"python -m {script}", *given])
+
+
+def run_figure(
+    what: Comparison,
+    description: str | None,
+    wanted: Sequence[str],
+    samples: tuple[int, int],
+    compute: Callable[[Plan], tuple[Record, dict[str, np.ndarray]]],
+    draw: Callable[[Record, dict[str, np.ndarray]], Figure],
+    argv: Sequence[str] | None,
+) -> None:
+    """Test the networks that there are, draw the figure, and say which are missing.
+
+    Args:
+        what, description: of the figure. wanted: names of its networks; those of ``--networks``
+            in their place must be there.
+        samples: of the quick and of the full profile.
+        compute, draw: of the figure. argv: flags.
+
+    Raises :class:`UserError` where no network is there.
+    """
+    profiles = f"{samples[0]} or {samples[1]} {what.unit}"
+    parser = result_parser(what.module, description, what.folder, profiles)
+    parser.add_argument("--networks", nargs="+", metavar="NAME", help="only these networks")
+    args = parser.parse_args(argv)
+    device = choose_device(args.device)
+    if args.networks:
+        wanted = args.networks
+    elif what.has_data and args.data == "embedded":
+        wanted = [f"{name}_embedded" for name in wanted]
+    networks, absent = networks_there(what.task_type, wanted, device)
+    if args.networks and absent:
+        find_network(MODEL, absent[0], CHECKPOINTS)
+    if not networks:
+        raise UserError(f"no network is trained yet; {what.makes(wanted[0])} makes the first one")
+    missing = {name: what.makes(name) for name in absent}
+    plan = Plan(args.profile, networks, missing, samples[args.profile == "full"], device)
+    record, arrays = compute(plan)
+    report_results(args.out, record, arrays, draw(record, arrays))
+    if missing:
+        print(f"not trained yet and left out: {', '.join(missing)}")
 
 
 def comparison_command(
@@ -173,25 +221,12 @@ def comparison_command(
     draw: Callable[[Record, dict[str, np.ndarray]], Figure],
     argv: Sequence[str] | None,
 ) -> None:
-    """Test the networks that there are and draw the figure.
+    """:func:`run_figure` of a figure whose file has :class:`ComparisonSettings`."""
+    settings = what.load(ComparisonSettings)
+    samples = settings.samples_quick, settings.samples_full
 
-    Raises :class:`UserError` where there are none.
-    """
-    settings = load_settings(ComparisonSettings, FOLDER / f"{what.settings}.yaml")
-    samples: dict[str, Any] = {"quick": settings.samples_quick, "full": settings.samples_full}
-    profiles = f"{samples['quick']} or {samples['full']} test samples"
-    parser = result_parser(what.module, description, what.folder, profiles)
-    parser.add_argument("--networks", nargs="+", metavar="NAME", help="only these networks")
-    args = parser.parse_args(argv)
-    device = choose_device(args.device)
-    suffix = "_embedded" if args.data == "embedded" else ""
-    wanted = args.networks or [f"{name}{suffix}" for name in settings.networks]
-    networks, missing = networks_there(what.task_type, wanted, device)
-    commands = {name: training_command(what.script, name) for name in missing}
-    if not networks:
-        raise UserError(f"no network is trained yet; start with {commands[wanted[0]]}")
-    networks = {name: resized(x, samples[args.profile]) for name, x in networks.items()}
-    record, arrays = compute(Plan(args.profile, networks, commands, device), settings)
-    report_results(args.out, record, arrays, draw(record, arrays))
-    if missing:
-        print(f"not trained yet and left out: {', '.join(missing)}")
+    def compute_all(plan: Plan) -> tuple[Record, dict[str, np.ndarray]]:
+        networks = {name: resized(x, plan.samples) for name, x in plan.networks.items()}
+        return compute(replace(plan, networks=networks), settings)
+
+    run_figure(what, description, settings.networks, samples, compute_all, draw, argv)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,18 +22,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
-from common.errors import UserError, command_line
+from common.errors import command_line
 from common.records import Measurement, Record, mean_measurement, new_record
-from common.results import report_results, result_parser
-from common.settings import load_settings, to_dict
-from common.training import choose_device, generator, progress
-from hebbian_snn.config import FOLDER
+from common.settings import to_dict
+from common.training import generator, progress
 from hebbian_snn.environments.players import PerfectMemory, Player, RandomPlayer, flips_of_games
-from hebbian_snn.figures.comparison import networks_there
+from hebbian_snn.figures.comparison import (
+    Comparison,
+    Plan,
+    missing_measurements,
+    run_figure,
+)
 from hebbian_snn.reinforcement import ConcentrationTask, GreedyPlayer
 from hebbian_snn.trained import TrainedNetwork, build_from
 
-NAME = "Concentration"
 PLAYERS = ("perfect memory", "policy", "policy without plasticity", "random")
 
 
@@ -45,18 +47,6 @@ class ConcentrationFigureSettings:
     networks: tuple[str, ...]
     games_quick: int
     games_full: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One run: the policies there are, by name, those missing, test games, device and folder."""
-
-    profile: str
-    networks: dict[str, TrainedNetwork]
-    missing: tuple[str, ...]
-    games: int
-    device: torch.device
-    out: Path
 
 
 # ---- measuring ------------------------------------------------------------------------------
@@ -87,11 +77,11 @@ def compute(
         in the order of ``PLAYERS``.
     """
     record = new_record(
-        NAME,
+        FIGURE.name,
         "Hebbian memory",
         plan.profile,
         device=plan.device,
-        settings={"figure": to_dict(settings), "games": plan.games},
+        settings={"figure": to_dict(settings), "games": plan.samples},
         seeds=sorted({net.task.seed for net in plan.networks.values()}),
         data="generated",
         checkpoints={name: net.checkpoint.sha256 for name, net in plan.networks.items()},
@@ -107,15 +97,14 @@ def compute(
         record.measurements += found
         arrays[f"{name}-flips"] = np.array([m.value for m in found])
         arrays[f"{name}-interval"] = np.array([m.interval95 or 0.0 for m in found])
-    for name in plan.missing:
-        record.measurements.append(Measurement(name, None, n=0, note=missing_note(name)))
+    record.measurements += missing_measurements(plan)
     return record, arrays
 
 
 def _play(name: str, trained: TrainedNetwork, kind: str, player: Player, plan: Plan) -> Measurement:
     """The flips of the test games."""
     settings, metadata = trained.task.settings, trained.checkpoint.metadata
-    evaluation = replace(settings.evaluation, evaluation_games=plan.games)
+    evaluation = replace(settings.evaluation, evaluation_games=plan.samples)
     task = ConcentrationTask(replace(settings, evaluation=evaluation), trained.task.seed)
     flips, won = flips_of_games(player, *task.test_games(plan.device))
     note = f"{int((~won).sum())} games were given up after {evaluation.max_flips} flips"
@@ -210,8 +199,8 @@ def _label(name: str) -> str:
 # ---- command line ---------------------------------------------------------------------------
 
 
-def missing_note(name: str) -> str:
-    """What a record says of a policy that is not there."""
+def training_command(name: str) -> str:
+    """What trains the policy of this name."""
     words = name.split("_")
     flags = ["--relu"] if "relu" in words else []
     flags += [f"--num_cells {next((word for word in words if word.isdigit()), 4)}"]
@@ -219,35 +208,27 @@ def missing_note(name: str) -> str:
     flags += ["--resample_cards"] if "resampled" in words else []
     if "steps" in words:
         flags.append(f"--num_time_steps {words[words.index('steps') - 1]}")
-    return (
-        f"not trained yet: python -m hebbian_snn.reinforcement_learning_task {' '.join(flags)} "
-        "makes it"
-    )
+    return f"python -m hebbian_snn.reinforcement_learning_task {' '.join(flags)}"
+
+
+FIGURE = Comparison(
+    name="Concentration",
+    task_type=ConcentrationTask,
+    module="hebbian_snn.figures.concentration",
+    makes=training_command,
+    settings="figure_concentration",
+    folder="hebbian_concentration",
+    unit="test games",
+)
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    settings = load_settings(ConcentrationFigureSettings, FOLDER / "figure_concentration.yaml")
-    parser = result_parser(
-        "hebbian_snn.figures.concentration",
-        __doc__,
-        "hebbian_concentration",
-        f"{settings.games_quick} or {settings.games_full} test games",
-    )
-    parser.add_argument("--networks", nargs="+", metavar="NAME", help="only these policies")
-    args = parser.parse_args(argv)
-    wanted = args.networks or settings.networks
-    device = choose_device(args.device)
-    networks, missing = networks_there(ConcentrationTask, wanted, device)
-    if not networks:
-        raise UserError(f"no policy is trained yet; {missing_note(wanted[0])}")
-    games = settings.games_full if args.profile == "full" else settings.games_quick
-    plan = Plan(args.profile, networks, missing, games, device, args.out)
-    record, arrays = compute(plan, settings)
-    report_results(plan.out, record, arrays, draw(record, arrays))
-    if missing:
-        print(f"not trained yet and left out: {', '.join(missing)}")
+    settings = FIGURE.load(ConcentrationFigureSettings)
+    games = settings.games_quick, settings.games_full
+    compute_all = partial(compute, settings=settings)
+    run_figure(FIGURE, __doc__, settings.networks, games, compute_all, draw, argv)
 
 
 if __name__ == "__main__":

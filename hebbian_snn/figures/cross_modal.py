@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ from hebbian_snn.figures.comparison import (
     note_of,
     record_of,
     title_of,
+    training_command,
     without_memory,
 )
 from hebbian_snn.figures.trials import images_in_a_row
@@ -56,9 +58,10 @@ FIGURE = Comparison(
     name="Cross-modal associations",
     task_type=CrossModalTask,
     module="hebbian_snn.figures.cross_modal",
-    script="hebbian_snn.cross_modal_associations_task",
+    makes=partial(training_command, "hebbian_snn.cross_modal_associations_task"),
     settings="figure_cross_modal",
     folder="hebbian_cross_modal",
+    has_data=True,
 )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from hebbian_snn.figures.comparison import (
     note_of,
     record_of,
     title_of,
+    training_command,
     without_memory,
 )
 from hebbian_snn.front_ends import features
@@ -50,9 +52,10 @@ FIGURE = Comparison(
     name="Omniglot one-shot",
     task_type=OmniglotTask,
     module="hebbian_snn.figures.omniglot",
-    script="hebbian_snn.omniglot_one_shot_task",
+    makes=partial(training_command, "hebbian_snn.omniglot_one_shot_task"),
     settings="figure_omniglot",
     folder="hebbian_omniglot",
+    has_data=True,
 )
 
 

@@ -15,11 +15,10 @@ from common.errors import UserError
 from common.records import Measurement, Record, new_record
 from common.results import report_results
 from common.settings import to_dict
-from hebbian_snn.figures.comparison import check_front_end
 from hebbian_snn.figures.panels import draw_train
 from hebbian_snn.plot_flags import network_of, plot_parser
 from hebbian_snn.tasks import SupervisedTask
-from hebbian_snn.trained import TrainedNetwork
+from hebbian_snn.trained import TrainedNetwork, check_sources
 
 Layer = tuple[str, str]
 """Name of a layer among the arrays, and its title."""
@@ -181,6 +180,6 @@ def plot_command(
     """
     args = plot_parser(task_type, description, network, folder).parse_args(argv)
     trained = network_of(task_type, args)
-    check_front_end(trained)
+    check_sources(trained.task, trained.checkpoint)
     record, arrays = compute(trained, args.sample, args.profile)
     report_results(args.out, record, arrays, draw(record, arrays))

@@ -58,9 +58,13 @@ def test_without_plasticity_the_weights_are_the_same_and_the_memory_stays_empty(
 def test_missing_policies_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(comparison, "CHECKPOINTS", tmp_path)
     assert concentration.main(["--out", str(tmp_path / "out")]) == 1
-    assert "no policy is trained yet; not trained yet: python -m" in capsys.readouterr().err
-    notes = [concentration.missing_note(n) for n in ("concentration_6_20_steps",)]
-    assert "--num_cells 6 --num_steps 100 --num_time_steps 20" in notes[0]
+    says = "no network is trained yet; python -m hebbian_snn.reinforcement_learning_task"
+    assert says in capsys.readouterr().err
+    command = concentration.training_command("concentration_6_20_steps")
+    assert "--num_cells 6 --num_steps 100 --num_time_steps 20" in command
+    words = ["--networks", "concentration_4", "--out", str(tmp_path / "out")]
+    assert concentration.main(words) == 1
+    assert "there is no trained network 'concentration_4'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

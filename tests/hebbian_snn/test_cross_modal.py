@@ -5,7 +5,7 @@ import torch
 from hebbian_runs import words
 from torch.nn import functional
 
-from common.checkpoints import load_checkpoint
+from common.checkpoints import load_checkpoint, save_checkpoint
 from common.results import load_results
 from common.training import generator
 from hebbian_snn import (
@@ -232,6 +232,17 @@ def test_small_trainings(more, trained, tmp_path, capsys):
     assert f"mse {metadata['test']['mse']:.4g}" in capsys.readouterr().out
     loaded = load_network(CrossModalTask, tmp_path / "net.safetensors")
     assert loaded.task.checkpoint_name.startswith("cross_modal_")
+
+
+def test_another_classifier_beneath_a_frozen_memory_is_refused(trained, tmp_path, capsys):
+    assert run(tmp_path, trained, "--freeze_protonet") == 0
+    source = load_checkpoint(trained["audio"])
+    tensors = {name: x + 0.5 for name, x in source.tensors.items()}
+    save_checkpoint(tmp_path / "audio.safetensors", tensors, source.metadata)
+    other = {**trained, "audio": tmp_path / "audio.safetensors"}
+    assert run(tmp_path, other, "--freeze_protonet", "--evaluate") == 1
+    said = capsys.readouterr().err
+    assert f"(audio.cnn.checkpoint: {source.sha256} there" in said and "image.cnn" not in said
 
 
 def test_the_classifiers_must_be_there(tmp_path, capsys, monkeypatch):

@@ -7,7 +7,7 @@ from hebbian_runs import run
 
 from common.results import load_results
 from hebbian_snn import plot_memorizing_associations_task as plot
-from hebbian_snn.figures import activity, associations
+from hebbian_snn.figures import activity, associations, comparison
 from hebbian_snn.trained import find_network
 
 
@@ -57,7 +57,7 @@ def test_an_accuracy_is_that_of_evaluation(networks, tmp_path, capsys):
 def test_missing_networks_are_named(networks, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "hebbian_snn"
     folder.mkdir()
-    monkeypatch.setattr(associations, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(comparison, "CHECKPOINTS", tmp_path)
     assert associations.main(["--out", str(tmp_path / "none")]) == 1
     assert "--sequence_length 2 --num_classes 2" in capsys.readouterr().err
     path = folder / "associations_2.safetensors"

@@ -221,6 +221,43 @@ def test_small_trainings(more, few_characters, tmp_path, capsys):
     assert f"accuracy {accuracy:.4g}" in capsys.readouterr().out
 
 
+def save_other_weights(trained, path):
+    """The same network with one weight that differs."""
+    source = load_checkpoint(trained)
+    tensors = {name: x.clone() for name, x in source.tensors.items()}
+    next(iter(tensors.values())).view(-1)[0] += 0.5
+    save_checkpoint(path, tensors, source.metadata)
+
+
+def test_another_protonet_beneath_a_frozen_memory_is_refused(few_characters, tmp_path, capsys):
+    """The file is replaced, so that no flag differs."""
+    path = tmp_path / "protonet.safetensors"
+    path.write_bytes(few_characters.read_bytes())
+    assert run(tmp_path, path, "--freeze_protonet") == 0
+    save_other_weights(few_characters, path)
+    before, now = (load_checkpoint(x).sha256 for x in (few_characters, path))
+    says = f"another convolutional network (cnn.checkpoint: {before} there, {now} here)"
+    assert run(tmp_path, path, "--freeze_protonet", "--evaluate") == 1
+    assert says in capsys.readouterr().err
+    state = str(tmp_path / "partial" / "hebbian_snn_net_last.pt")
+    more = ["--freeze_protonet", "--overwrite", "--epochs", "3", "--resume", state]
+    assert run(tmp_path, path, *more) == 1
+    assert says in capsys.readouterr().err
+    assert run(tmp_path, path, "--freeze_protonet", "--evaluate", "--check_params", "0") == 0
+    net, out = str(tmp_path / "net.safetensors"), ["--out", str(tmp_path / "out")]
+    assert plot_omniglot_one_shot_task.main(["--checkpoint_path", net, *out]) == 1
+    assert says in capsys.readouterr().err
+    assert omniglot_figure.main(["--networks", net, *out]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_trained_encoder_is_in_its_own_checkpoint(few_characters, tmp_path):
+    assert run(tmp_path, few_characters) == 0
+    path = tmp_path / "protonet.safetensors"
+    save_other_weights(few_characters, path)
+    assert run(tmp_path, path, "--evaluate") == 0
+
+
 def test_published_thresholds(few_characters, tmp_path):
     more = words("--freeze_protonet --learn_if_thresholds 0 --epochs 1")
     assert run(tmp_path, few_characters, *more) == 0
