@@ -13,7 +13,19 @@ from collections.abc import Callable, Sequence
 
 
 class UserError(Exception):
-    """A wrong flag, file or environment: what is wrong, where, and what to do, in one sentence."""
+    """A wrong flag, file or environment: what is wrong, where, and what to do, in one sentence.
+
+    Attributes:
+        status: exit status of a command that ends with it.
+    """
+
+    status = 1
+
+
+class NotThereError(UserError):
+    """Nothing is wrong, but a network is not trained yet, or the data it needs are not there."""
+
+    status = 3
 
 
 _OS_REASONS = {
@@ -32,7 +44,8 @@ def command_line(main: Callable[[Sequence[str] | None], None]) -> Callable[..., 
     """Wrap ``main(argv)`` so that it returns an exit status and never shows a traceback for a
     user's mistake.
 
-    Returns 0 on success, 1 on :class:`UserError` or a file-system error, 130 on Ctrl-C.
+    Returns 0 on success, 1 on :class:`UserError` or a file-system error, 3 on
+    :class:`NotThereError`, 130 on Ctrl-C.
     Bugs (any other exception) keep their traceback.
     """
 
@@ -42,7 +55,7 @@ def command_line(main: Callable[[Sequence[str] | None], None]) -> Callable[..., 
             main(argv)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            return 1
+            return error.status
         except KeyboardInterrupt:
             print(
                 "\ninterrupted: finished parts are kept, the same command goes on from there",

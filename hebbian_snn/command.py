@@ -140,7 +140,7 @@ def evaluate(task: SupervisedTask, args: argparse.Namespace, group: Distributed)
     weights = read_weights(type(task), args.resume or files.checkpoint)
     if args.check_params:
         check_parameters(task, weights, evaluating=True)
-        if task.is_frozen:
+        if task.is_bound:
             check_sources(task, weights)
     network = build_from(task, weights, group.device, args.backend)
     found = Trainer(task, network, group).evaluate("test")

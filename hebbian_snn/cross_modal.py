@@ -295,20 +295,23 @@ class CrossModalTask(SupervisedTask):
         }
 
     @property
-    def is_frozen(self) -> bool:
+    def is_bound(self) -> bool:
         return self.settings.cnn.freeze_protonet
 
     def sources(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"cnn_trained": not self.is_frozen}
-        for modality in MODALITIES:
-            found[modality] = {
-                **self.digits(modality, "train").summary,
-                "cnn": {"checkpoint": self.pretrained(modality).sha256},
-            }
-        return found
+        return {modality: self.digits(modality, "train").summary for modality in MODALITIES}
+
+    def front_ends(self) -> dict[str, Any]:
+        return {
+            modality: {"cnn": {"checkpoint": self.pretrained(modality).sha256}}
+            for modality in MODALITIES
+        }
 
     def data_summary(self) -> dict[str, Any]:
-        found = self.sources()
-        for modality in MODALITIES if not self.settings.relu else ():
-            found[modality]["cnn"] |= self._frozen[modality][1]
+        found: dict[str, Any] = {"cnn_trained": not self.settings.cnn.freeze_protonet}
+        networks = self.front_ends()
+        for modality, about in self.sources().items():
+            found[modality] = {**about, **networks[modality]}
+            if not self.settings.relu:
+                found[modality]["cnn"] |= self._frozen[modality][1]
         return found

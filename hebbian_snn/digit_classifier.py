@@ -93,5 +93,5 @@ class ClassifierTask(SupervisedTask):
         classifier = LinearClassifier(encoder, n_features, 10, generator)
         return Classifier(classifier, 1.0 if data.audio else 1 / 255)
 
-    def data_summary(self) -> dict[str, Any]:
+    def sources(self) -> dict[str, Any]:
         return self.digits("train").summary

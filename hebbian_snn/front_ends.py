@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from common.checkpoints import Checkpoint, load_checkpoint
-from common.errors import UserError
+from common.errors import NotThereError
 from common.paths import CHECKPOINTS
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.conversion import convert, copy_weights
@@ -68,13 +68,13 @@ def features(encoder: nn.Module, images: Tensor) -> Tensor:
 def pretrained(path: str | None, shipped: str, command: str) -> Checkpoint:
     """The checkpoint at a path, or the shipped one of this name, which ``command`` makes.
 
-    Raises :class:`UserError` where there is none.
+    Raises :class:`NotThereError` where there is none.
     """
     if path is None:
         path = str(CHECKPOINTS / MODEL / f"{shipped}.safetensors")
         if not Path(path).exists():
             embedded = " --data embedded" if shipped.endswith("_embedded") else ""
-            raise UserError(
+            raise NotThereError(
                 f"there is no trained network {shipped!r} to begin with; "
                 f"python -m {command}{embedded} makes it"
             )

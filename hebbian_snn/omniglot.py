@@ -240,16 +240,18 @@ class OmniglotTask(SupervisedTask):
         return self._spiking_encoder(seeded(self.seed, "encoder"))
 
     @property
-    def is_frozen(self) -> bool:
+    def is_bound(self) -> bool:
         return self.settings.cnn.freeze_protonet
 
     def sources(self) -> dict[str, Any]:
+        return about_characters("train", self.settings.dataset)
+
+    def front_ends(self) -> dict[str, Any]:
         trained = self.pretrained()
-        cnn = {"trained": not self.is_frozen, "checkpoint": trained.sha256 if trained else None}
-        return {**about_characters("train", self.settings.dataset), "cnn": cnn}
+        return {"cnn": {"checkpoint": trained.sha256 if trained else None}}
 
     def data_summary(self) -> dict[str, Any]:
-        found = self.sources()
+        cnn = {"trained": not self.settings.cnn.freeze_protonet, **self.front_ends()["cnn"]}
         if not self.settings.relu:
-            found["cnn"] |= self._frozen[1]
-        return found
+            cnn |= self._frozen[1]
+        return {**self.sources(), "cnn": cnn}

@@ -8,19 +8,29 @@ from pathlib import Path
 
 from common.paths import RESULTS
 from common.settings import add_arguments, from_dict, overrides_from_args, to_dict
+from datasets.choices import DATA_CHOICES
 from hebbian_snn.tasks import SupervisedTask
 from hebbian_snn.trained import TrainedNetwork, build_from, check_parameters, load_network
 
 
 def plot_parser(
-    task_type: type[SupervisedTask], description: str | None, network: str, folder: str
+    task_type: type[SupervisedTask],
+    description: str | None,
+    network: str,
+    folder: str,
+    generated: bool = False,
 ) -> argparse.ArgumentParser:
-    """All flags; ``network`` is the one to show by default, ``folder`` that of the results."""
+    """All flags; ``network`` is the one to show by default, ``folder`` that of the results, and
+    ``generated`` data are neither real nor embedded, so --data has no effect."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--checkpoint_path", "--checkpoint-path", default=network, help="network to show")
+    shown = f"network to show (default: {network}"
+    shown += ")" if generated else f"; with --data embedded {network}_embedded)"
+    add("--checkpoint_path", "--checkpoint-path", help=shown)
+    if generated:
+        add("--data", choices=DATA_CHOICES, help="without effect")
     add("--sample", type=int, default=0, help="test sample, from 0 (default: 0)")
     add("--profile", choices=("quick", "full"), default="quick", help="the same")
     add("--out", type=Path, default=RESULTS / folder, help=f"folder (default: results/{folder})")

@@ -198,5 +198,5 @@ class ProtonetTask(SupervisedTask):
         """Share of each episode's queries that are nearest to their class, (B,)."""
         return (outputs.argmax(2) == targets).float().mean(1)
 
-    def data_summary(self) -> dict[str, Any]:
+    def sources(self) -> dict[str, Any]:
         return about_characters("train", self.settings.dataset)

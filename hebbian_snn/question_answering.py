@@ -146,7 +146,11 @@ class QuestionAnsweringTask(SupervisedTask):
             backend,
         )
 
-    def data_summary(self) -> dict[str, Any]:
+    @property
+    def is_bound(self) -> bool:
+        return True  # words are numbers of a vocabulary
+
+    def sources(self) -> dict[str, Any]:
         stories = self.stories
         return {
             "source": stories.source,

@@ -113,9 +113,7 @@ class ConcentrationTask:
         """What a checkpoint says of the data, besides the settings."""
         return {}
 
-    def sources(self) -> dict[str, Any]:
-        """As of a supervised task."""
-        return {}
+    sources = front_ends = data_summary
 
     @property
     def rules(self) -> Rules:

@@ -107,13 +107,18 @@ class SupervisedTask(ABC):
         return self.sources()
 
     @property
-    def is_frozen(self) -> bool:
-        """Whether the network builds on trained networks that are not part of its checkpoint."""
+    def is_bound(self) -> bool:
+        """Whether the network can be tested only with what :meth:`data_summary` says of its
+        training."""
         return False
 
     def sources(self) -> dict[str, Any]:
-        """The part of :meth:`data_summary` that takes no time: data, and the checksums of the
-        trained networks that this one builds on."""
+        """The part of :meth:`data_summary` that is about the data and takes no time."""
+        return {}
+
+    def front_ends(self) -> dict[str, Any]:
+        """The part of :meth:`data_summary` with the checksums of trained networks that this one
+        builds on."""
         return {}
 
 

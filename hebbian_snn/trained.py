@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from common.checkpoints import Checkpoint, load_checkpoint, load_into, load_training_state
-from common.errors import UserError
+from common.errors import NotThereError, UserError
+from common.paths import CHECKPOINTS
 from common.runs import find_network
 from common.settings import differences, from_dict, to_dict
 from hebbian_snn.tasks import SupervisedTask
@@ -79,17 +80,21 @@ def check_parameters(task: SupervisedTask, weights: Checkpoint, evaluating: bool
 
 
 def check_sources(task: SupervisedTask, weights: Checkpoint) -> None:
-    """Raise :class:`UserError` unless the data, and the trained networks that this one builds on,
-    are those of the training; what takes no time is compared first."""
-    told, here = weights.metadata["data"], task.sources()
-    different = differences(_part(told, here), here)
-    if not different:
-        different = differences(told, {"task": task.name, **task.data_summary()})
-    if different:
-        raise UserError(
-            f"{weights.path} was trained with other data or on another convolutional network "
-            f"({'; '.join(different)}); bring those back, or train it again"
-        )
+    """Raise :class:`UserError` unless the data and the trained networks that this one builds on are
+    those of its training; :class:`NotThereError` where it is the data that are not."""
+    told = weights.metadata["data"]
+    for kind, what, here in (
+        (NotThereError, "on other data", task.sources),
+        (UserError, "on another convolutional network", task.front_ends),
+        (UserError, "in another way", lambda: {"task": task.name, **task.data_summary()}),
+    ):
+        now = here()
+        different = differences(_part(told, now), now)
+        if different:
+            raise kind(
+                f"{weights.path} was trained {what} ({'; '.join(different)}); bring back what it "
+                "was trained on, or train it again"
+            )
 
 
 def _part(there: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
@@ -117,6 +122,18 @@ def load_network(
     settings = from_dict(task_type.settings_type, weights.metadata.get("settings"), str(path))
     task = task_type(settings, weights.metadata["seed"])
     return TrainedNetwork(build_from(task, weights, device, backend), task, weights)
+
+
+def need_shipped(name: str) -> str:
+    """The name of a shipped network.
+
+    Raises :class:`NotThereError` where it is not trained yet.
+    """
+    if not (CHECKPOINTS / MODEL / f"{name}.safetensors").exists():
+        raise NotThereError(
+            f"there is no trained network {name!r} yet; docs/hebbian_snn.md says what trains it"
+        )
+    return name
 
 
 def build_from(

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from common.checkpoints import Checkpoint, load_checkpoint
 from common.distributed import Distributed
 from common.drawing import CYCLE, DOUBLE_COLUMN, use_style
-from common.errors import UserError, command_line
+from common.errors import NotThereError, UserError, command_line
 from common.paper_values import result_of
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
@@ -41,7 +41,7 @@ from hebbian_snn.config import FOLDER
 from hebbian_snn.question_answering import QuestionAnsweringTask
 from hebbian_snn.question_answering_sweep import MODULE, Job, available_data, run_sweep, sweep_jobs
 from hebbian_snn.supervised import Trainer
-from hebbian_snn.trained import MODEL, load_network
+from hebbian_snn.trained import MODEL, check_sources, load_network
 
 NAME = "bAbI"
 RESULT = "hebbian_babi"
@@ -82,6 +82,7 @@ def test_errors(network: Checkpoint, plan: Plan) -> np.ndarray:
     accuracy = network.metadata["test"]["accuracy"]
     if plan.profile == "full":
         trained = load_network(QuestionAnsweringTask, network.path, plan.device)
+        check_sources(trained.task, trained.checkpoint)
         group = Distributed(0, 1, plan.device)
         accuracy = Trainer(trained.task, trained.network, group).evaluate("test")["accuracy"]
     count = network.metadata["data"]["test_questions"]
@@ -309,7 +310,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(args.device)
     there = [job for job in jobs if job.checkpoint.exists()]
     if not there:
-        raise UserError(
+        raise NotThereError(
             f"no network is trained yet in {args.checkpoints}; --train trains them, or "
             f"python -m {MODULE} --task {args.tasks[0]}"
         )

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import NotThereError
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, new_record
 from common.results import report_results, result_parser
@@ -190,7 +190,7 @@ def run_figure(
         samples: of the quick and of the full profile.
         compute, draw: of the figure. argv: flags.
 
-    Raises :class:`UserError` where no network is there.
+    Raises :class:`NotThereError` where no network is there.
     """
     profiles = f"{samples[0]} or {samples[1]} {what.unit}"
     parser = result_parser(what.module, description, what.folder, profiles)
@@ -205,7 +205,9 @@ def run_figure(
     if args.networks and absent:
         find_network(MODEL, absent[0], CHECKPOINTS)
     if not networks:
-        raise UserError(f"no network is trained yet; {what.makes(wanted[0])} makes the first one")
+        raise NotThereError(
+            f"no network is trained yet; {what.makes(wanted[0])} makes the first one"
+        )
     missing = {name: what.makes(name) for name in absent}
     plan = Plan(args.profile, networks, missing, samples[args.profile == "full"], device)
     record, arrays = compute(plan)

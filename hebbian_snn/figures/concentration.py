@@ -160,10 +160,10 @@ def _draw_players(ax: Axes, arrays: dict[str, np.ndarray], names: Sequence[str])
         x = places + (number - 1.5) * width
         ax.bar(x, flips, width, color=color, label=kind)
         ax.errorbar(x, flips, interval, fmt="none", ecolor="0.1", capsize=1, lw=0.6)
-        for place, value in zip(x, flips, strict=True):
+        for place, value, half in zip(x, flips, interval, strict=True):
             ax.annotate(
                 f"{value:.1f}",
-                (place, value),
+                (place, value + half),
                 xytext=(0, 2),
                 textcoords="offset points",
                 ha="center",

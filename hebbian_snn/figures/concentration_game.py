@@ -34,12 +34,13 @@ from hebbian_snn.environments.concentration_batch import (
     flip,
 )
 from hebbian_snn.reinforcement import ConcentrationTask
-from hebbian_snn.trained import TrainedNetwork, load_network
+from hebbian_snn.trained import TrainedNetwork, load_network, need_shipped
 
 NAME = "Concentration: one game"
 SHOWN = 8
 """Flips in the picture; the animation has all."""
 FPS = 1
+SHIPPED = "concentration_4"
 
 
 @torch.no_grad()
@@ -185,10 +186,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "hebbian_concentration_game",
         "both are the same",
     )
-    parser.add_argument("--network", default="concentration_4", help="name or checkpoint file")
+    parser.add_argument("--network", help=f"name or checkpoint file (default: {SHIPPED})")
     parser.add_argument("--game", type=int, default=0, help="test game, from 0 (default: 0)")
     args = parser.parse_args(argv)
-    record, arrays = compute(load_network(ConcentrationTask, args.network), args.game, args.profile)
+    trained = load_network(ConcentrationTask, args.network or need_shipped(SHIPPED))
+    record, arrays = compute(trained, args.game, args.profile)
     report_results(args.out, record, arrays, draw(record, arrays))
     figure, update, count = scene(arrays)
     save_animation(args.out / "game.gif", figure_frames(figure, update, count, dpi=110), FPS)

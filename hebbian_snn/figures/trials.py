@@ -18,7 +18,7 @@ from common.settings import to_dict
 from hebbian_snn.figures.panels import draw_train
 from hebbian_snn.plot_flags import network_of, plot_parser
 from hebbian_snn.tasks import SupervisedTask
-from hebbian_snn.trained import TrainedNetwork, check_sources
+from hebbian_snn.trained import TrainedNetwork, check_sources, need_shipped
 
 Layer = tuple[str, str]
 """Name of a layer among the arrays, and its title."""
@@ -171,14 +171,19 @@ def plot_command(
     compute: Callable[..., tuple[Record, dict[str, np.ndarray]]],
     draw: Callable[..., Figure],
     argv: Sequence[str] | None,
+    generated: bool = False,
 ) -> None:
     """Draw what a network does in one trial, as the flags say.
 
     Args:
         task_type, description: of the script. network: that is shown by default.
-        folder: of its results. compute, draw: of its figure.
+        folder: of its results. compute, draw: of its figure. argv: flags.
+        generated: the data are neither real nor embedded.
     """
-    args = plot_parser(task_type, description, network, folder).parse_args(argv)
+    args = plot_parser(task_type, description, network, folder, generated).parse_args(argv)
+    if args.checkpoint_path is None:
+        embedded = not generated and getattr(args, "data", None) == "embedded"
+        args.checkpoint_path = need_shipped(f"{network}_embedded" if embedded else network)
     trained = network_of(task_type, args)
     check_sources(trained.task, trained.checkpoint)
     record, arrays = compute(trained, args.sample, args.profile)

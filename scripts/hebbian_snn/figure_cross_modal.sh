@@ -5,6 +5,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 "$PYTHON" -m hebbian_snn.figures.cross_modal "$@"
 case " $* " in *" --help "* | *" -h "*) exit ;; esac
-shown=cross_modal_frozen
-case " $* " in *" --data embedded "* | *" --data=embedded "*) shown=${shown}_embedded ;; esac
-exec "$PYTHON" -m hebbian_snn.plot_cross_modal_associations_task --checkpoint_path "$shown"
+data=()
+case " $* " in *" --data embedded "* | *" --data=embedded "*) data=(--data embedded) ;; esac
+exec "$PYTHON" -m hebbian_snn.plot_cross_modal_associations_task ${data[@]+"${data[@]}"}

@@ -5,6 +5,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 "$PYTHON" -m hebbian_snn.figures.omniglot "$@"
 case " $* " in *" --help "* | *" -h "*) exit ;; esac
-shown=omniglot_frozen
-case " $* " in *" --data embedded "* | *" --data=embedded "*) shown=${shown}_embedded ;; esac
-exec "$PYTHON" -m hebbian_snn.plot_omniglot_one_shot_task --checkpoint_path "$shown"
+data=()
+case " $* " in *" --data embedded "* | *" --data=embedded "*) data=(--data embedded) ;; esac
+exec "$PYTHON" -m hebbian_snn.plot_omniglot_one_shot_task ${data[@]+"${data[@]}"}

@@ -1,12 +1,14 @@
 """``scripts/reproduce.sh`` without its jobs: choice of papers, commands, failures."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from common import reproduce
+from common.paths import ROOT
 from common.reproduce import JOBS, Job, command_of, main, run_jobs
 
 
@@ -34,12 +36,44 @@ def test_a_failing_job_is_named_and_the_others_run(tmp_path, capsys, monkeypatch
         Job("dasbe", "broken", "no.such.module", "a", minutes),
         Job("dasbe", "example", "this", "b", minutes),
     ]
-    assert run_jobs(jobs, "quick", "auto", tmp_path) == ["dasbe: broken"]
+    assert run_jobs(jobs, "quick", "auto", tmp_path) == (["dasbe: broken"], [])
     output = capsys.readouterr().out
     assert "[1/2] dasbe: broken (about 2 min left)" in output
     assert "[2/2] dasbe: example (about 1 min left)" in output
     monkeypatch.setattr(reproduce, "JOBS", jobs)
     assert main(["--results", str(tmp_path)]) == 1
+
+
+def test_a_job_without_its_networks_is_skipped(tmp_path, capfd, monkeypatch) -> None:
+    """Its command ends with the status of ``NotThereError``, told and not counted as a failure."""
+    (tmp_path / "lacks_network.py").write_text(
+        "import sys\n"
+        "from common.errors import NotThereError, command_line\n"
+        "@command_line\n"
+        "def main(argv=None):\n"
+        "    raise NotThereError('no network is trained yet')\n"
+        "sys.exit(main())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    minutes = {"quick": 1.0, "full": 1.0}
+    job = Job("dasbe", "a", "lacks_network", "a", minutes, may_lack=True)
+    strict = Job("dasbe", "b", "lacks_network", "b", minutes)
+    assert run_jobs([job, strict], "quick", "auto", tmp_path) == (["dasbe: b"], ["dasbe: a"])
+    said = capfd.readouterr()
+    assert said.out.count("skipped: its networks or their data are not there") == 1
+    assert said.err.count("error: no network is trained yet\n") == 2
+    monkeypatch.setattr(reproduce, "JOBS", [job])
+    assert main(["--results", str(tmp_path / "results")]) == 0
+    said = capfd.readouterr().out
+    assert "skipped, networks or data are not there: dasbe: a" in said
+
+
+def test_all_tasks_of_the_hebbian_memory_have_jobs_that_may_lack_networks() -> None:
+    jobs = [job for job in JOBS if job.paper == "hebbian_snn"]
+    assert all(job.may_lack for job in jobs)
+    assert not any(job.may_lack for job in JOBS if job.paper != "hebbian_snn")
+    folders = {"associations", "babi", "concentration", "omniglot", "cross_modal"}
+    assert {f"hebbian_{name}" for name in folders} <= {job.folder for job in jobs}
 
 
 @pytest.mark.parametrize("package", ["common", "datasets", "dasbe"])

@@ -4,6 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 from test_reinforcement import run
 
+from common.errors import NotThereError
 from common.results import load_results
 from hebbian_snn.environments.concentration_batch import first_observation
 from hebbian_snn.figures import comparison, concentration, concentration_game
@@ -57,7 +58,7 @@ def test_without_plasticity_the_weights_are_the_same_and_the_memory_stays_empty(
 
 def test_missing_policies_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(comparison, "CHECKPOINTS", tmp_path)
-    assert concentration.main(["--out", str(tmp_path / "out")]) == 1
+    assert concentration.main(["--out", str(tmp_path / "out")]) == NotThereError.status
     says = "no network is trained yet; python -m hebbian_snn.reinforcement_learning_task"
     assert says in capsys.readouterr().err
     command = concentration.training_command("concentration_6_20_steps")
@@ -65,6 +66,12 @@ def test_missing_policies_are_named(tmp_path, monkeypatch, capsys):
     words = ["--networks", "concentration_4", "--out", str(tmp_path / "out")]
     assert concentration.main(words) == 1
     assert "there is no trained network 'concentration_4'" in capsys.readouterr().err
+
+
+def test_the_game_of_a_policy_that_is_not_trained_yet(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hebbian_snn.trained.CHECKPOINTS", tmp_path)
+    assert concentration_game.main(["--out", str(tmp_path / "out")]) == NotThereError.status
+    assert "no trained network 'concentration_4' yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_another_classifier_beneath_a_frozen_memory_is_refused(trained, tmp_path
 def test_the_classifiers_must_be_there(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("hebbian_snn.front_ends.CHECKPOINTS", tmp_path)
     out = ["--out", str(tmp_path / "net.safetensors"), "--partial", str(tmp_path)]
-    assert cross_modal_associations_task.main([*SMALL, *out]) == 1
+    assert cross_modal_associations_task.main([*SMALL, *out]) == 3
     says = "python -m hebbian_snn.pretrain_digit_classifier --audio --data embedded makes it"
     assert says in capsys.readouterr().err
 

@@ -58,7 +58,7 @@ def test_missing_networks_are_named(networks, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "hebbian_snn"
     folder.mkdir()
     monkeypatch.setattr(comparison, "CHECKPOINTS", tmp_path)
-    assert associations.main(["--out", str(tmp_path / "none")]) == 1
+    assert associations.main(["--out", str(tmp_path / "none")]) == 3
     assert "--sequence_length 2 --num_classes 2" in capsys.readouterr().err
     path = folder / "associations_2.safetensors"
     path.write_bytes(networks["same"].read_bytes())

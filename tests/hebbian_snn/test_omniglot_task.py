@@ -269,7 +269,7 @@ def test_published_thresholds(few_characters, tmp_path):
 def test_the_protonet_must_be_there(tmp_path, capsys, monkeypatch, few_characters):
     monkeypatch.setattr("hebbian_snn.front_ends.CHECKPOINTS", tmp_path)
     out = ["--out", str(tmp_path / "net.safetensors"), "--partial", str(tmp_path)]
-    assert omniglot_one_shot_task.main([*SMALL, *out]) == 1
+    assert omniglot_one_shot_task.main([*SMALL, *out]) == 3
     says = "'protonet_embedded' to begin with; python -m hebbian_snn.pretrain_protonet --data emb"
     assert says in capsys.readouterr().err
 
@@ -361,11 +361,11 @@ def test_another_front_end_is_noticed(two_networks, few_characters, tmp_path, ca
     metadata["data"]["cnn"]["thresholds"][0] += 0.1
     save_checkpoint(path, checkpoint.tensors, metadata)
     assert omniglot_figure.main(["--networks", str(path), "--out", str(tmp_path)]) == 1
-    assert "was trained with other data or on another" in capsys.readouterr().err
+    assert "was trained in another way (cnn.thresholds" in capsys.readouterr().err
 
 
 def test_without_networks_one_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("hebbian_snn.figures.comparison.CHECKPOINTS", tmp_path)
-    assert omniglot_figure.main(["--out", str(tmp_path), "--data", "embedded"]) == 1
+    assert omniglot_figure.main(["--out", str(tmp_path), "--data", "embedded"]) == 3
     command = "python -m hebbian_snn.omniglot_one_shot_task --freeze_protonet --data embedded"
     assert command in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_only_what_is_missing_is_trained_and_failures_are_told(tmp_path, monkeyp
 
 
 def test_nothing_to_show_and_wrong_flags_are_one_sentence(tmp_path, capsys):
-    assert table(tmp_path) == 1
+    assert table(tmp_path) == 3
     assert "no network is trained yet" in capsys.readouterr().err
     assert table(tmp_path, "--tasks", "21") == 1
     assert "--tasks 21: there are tasks 1 to 20" in capsys.readouterr().err
