@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -112,6 +113,41 @@ def test_it_names_no_place_on_a_machine(notebook) -> None:
 )
 def test_places_on_a_machine_are_recognised(text, is_absolute) -> None:
     assert bool(ABSOLUTE_PATH.search(text)) == is_absolute
+
+
+# ---- links and index ------------------------------------------------------------------------
+
+
+def links(notebook: NotebookNode) -> list[str]:
+    """Where the texts of a notebook link to, outside formulas and code."""
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            found += re.findall(r"\]\(([^)\s]+)\)", cell.source)
+    return found
+
+
+def test_links_to_files_resolve(notebook) -> None:
+    files = [link for link in links(notebook) if not link.startswith(("http", "attachment:", "#"))]
+    missing = [link for link in files if not (ROOT / "notebooks" / link).resolve().exists()]
+    assert not missing
+
+
+def test_commands_in_texts_are_there(notebook) -> None:
+    """Scripts and modules that a reader is told to run."""
+    told = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for script in re.findall(r"scripts/[\w/]+\.sh", told):
+        assert (ROOT / script).exists(), script
+    for module in re.findall(r"python -m ([\w.]+)", told):
+        assert find_spec(module), module
+
+
+def test_the_index_lists_every_notebook() -> None:
+    index = nbformat.read(ROOT / "notebooks" / "index.ipynb", as_version=4)
+    listed = set(links(index))
+    assert {path.name for path in NOTEBOOKS if path.stem != "index"} <= listed
+    text = "\n".join(cell.source for cell in index.cells)
+    assert "./scripts/reproduce.sh" in text and "./scripts/test.sh" in text
 
 
 # ---- run again ------------------------------------------------------------------------------
