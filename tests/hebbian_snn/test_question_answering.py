@@ -4,6 +4,8 @@ import pytest
 import torch
 from hebbian_runs import finished, interrupt_after, same_training, words
 
+from common.checkpoints import save_checkpoint
+from common.errors import NotThereError
 from common.training import generator
 from hebbian_snn import question_answering_networks, question_answering_task
 from hebbian_snn.config import task_settings
@@ -267,6 +269,13 @@ def test_evaluation_and_flags_that_differ(tmp_path, capsys):
     assert f"accuracy {score:.4g}" in said
     assert run(tmp_path, "--evaluate", "--readout_delay", "4", "--learn_readout_delay") == 1
     assert "--readout_delay: 3 there, 4 here" in capsys.readouterr().err
+    # Words are numbers of a vocabulary, so other stories cannot be read.
+    there = finished(tmp_path)
+    there.metadata["data"]["source"] = "bAbI v1.2 en"
+    save_checkpoint(tmp_path / "net.safetensors", there.tensors, there.metadata)
+    assert run(tmp_path, "--evaluate") == NotThereError.status
+    says = "was trained on other data (source: bAbI v1.2 en there, embedded stories here)"
+    assert says in capsys.readouterr().err
 
 
 def test_training_ends_when_every_question_is_answered(tmp_path):
