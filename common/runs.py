@@ -30,6 +30,11 @@ class RunFiles:
         stem = f"{model}_{checkpoint.stem}"
         return cls(checkpoint, partial / f"{stem}.pt", partial / f"{stem}.jsonl")
 
+    @property
+    def last_state(self) -> Path:
+        """Where the state of a finished training may be kept, to be trained on from."""
+        return self.state.with_stem(f"{self.state.stem}_last")
+
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --seed, --device, --out, --partial and --overwrite."""

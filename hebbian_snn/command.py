@@ -155,7 +155,7 @@ def train_and_finish(task: SupervisedTask, args: argparse.Namespace, group: Dist
     reporting = Reporting(args.print_freq, _events(task, args, group))
     state = train(task, group, state, files, args.backend, reporting)
     if group.is_main:
-        save_training_state(files.state.with_stem(f"{files.state.stem}_last"), state)
+        save_training_state(files.last_state, state)
         finish_run(MODEL, task.settings, state, about_data(task), args.seed, files)
         best = state["best"]
         print(

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from common.checkpoints import load_training_state
+from common.checkpoints import load_training_state, save_training_state
 from common.errors import UserError, command_line
 from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS
@@ -165,6 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.print_freq,
         lambda line: _report(line, training, events),
     )
+    save_training_state(files.last_state, state)
     finish_run(MODEL, task.settings, state, {"task": task.name}, args.seed, files)
     print(f"{files.checkpoint}: {state['seconds']:.0f} s; {_result(state['best']['test'])}")
 

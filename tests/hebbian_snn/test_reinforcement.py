@@ -63,6 +63,18 @@ def test_interrupted_training_is_the_uninterrupted_one(tmp_path, monkeypatch, re
     assert one.metadata["curve"][-1]["learning_rate"] == pytest.approx(3e-4 / 6)
 
 
+def test_a_finished_training_can_be_prolonged(tmp_path):
+    """With a constant rate it is the same as one that was long from the beginning."""
+    constant = ["--decay_lr_linearly", "0"]
+    assert run(tmp_path / "long", *constant) == 0
+    assert run(tmp_path / "short", *constant, "--num_env_steps", "120") == 0
+    state = tmp_path / "short/partial/hebbian_snn_net_last.pt"
+    assert run(tmp_path / "on", *constant, "--resume", str(state)) == 0
+    one, two = finished(tmp_path / "long"), finished(tmp_path / "on")
+    assert curve(tmp_path / "long") == curve(tmp_path / "on")
+    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
+
+
 def test_test_games_and_flags_that_differ(tmp_path, capsys):
     assert run(tmp_path) == 0
     mean = finished(tmp_path).metadata["test"]["flips"]
