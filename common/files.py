@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from common.errors import UserError
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -49,3 +53,18 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_yaml(path: Path, missing: str) -> Any:
+    """What a YAML file holds.
+
+    Raises :class:`UserError` with ``missing`` when it is not there, and when it is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(missing) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" near line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: this is not valid YAML{where}; correct it") from None

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import UserError
+from common.files import read_yaml
 from common.paths import ROOT
 
 FILE = ROOT / "docs" / "paper_values.yaml"
@@ -159,14 +158,7 @@ def load_papers(path: Path) -> dict[str, Paper]:
     Raises :class:`UserError` when it is missing or not YAML, or when an entry is ill-formed,
     unknown or lacks a part: one sentence that names the entry.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"there is no file of published numbers {path}; restore it") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" near line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: this is not valid YAML{where}; correct it") from None
+    values = read_yaml(path, f"there is no file of published numbers {path}; restore it")
     entry = _Entry(str(path), values)
     return {key: _paper(key, part) for key, part in entry.parts()}
 

@@ -32,9 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from common.errors import UserError
+from common.files import read_yaml
 
 T = TypeVar("T")
 
@@ -81,14 +80,7 @@ def load_settings(cls: type[T], path: str | Path, overrides: Mapping | None = No
     missing, of the wrong type, not finite or out of range.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"there is no settings file {path}; check the name") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" near line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: this is not valid YAML{where}; correct it") from None
+    values = read_yaml(path, f"there is no settings file {path}; check the name")
     settings = from_dict(cls, values, str(path))
     if not overrides:
         return settings

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from common.errors import UserError
+from common.files import read_yaml
 from common.paper_values import Paper, Published, Result, papers
 from common.paths import ROOT
 from common.records import Measurement, Record, load_record
@@ -173,7 +172,7 @@ def read_remarks(path: Path = REMARKS) -> dict[str, str]:
 
     Raises :class:`UserError` for a file that is not such a mapping.
     """
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    values = read_yaml(path, "") if path.exists() else {}
     if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
         raise UserError(f"{path} must map folders of results to remarks; correct it")
     return {name: " ".join(text.split()) for name, text in values.items()}
