@@ -111,6 +111,14 @@ class PairsTrainingSettings(TrainingSettings):
             "(none: all pairs from the beginning)"
         }
     )
+    key_gain: float | None = field(
+        default=None,
+        metadata={
+            "help": "start with the same weights from what is asked with to the keys of both "
+            "layers, this many times larger (none: independent, as in the paper)",
+            "minimum": 0,
+        },
+    )
 
 
 def task_settings(cls: type[T], name: str, relu: bool, overrides: Mapping[str, Any]) -> T:

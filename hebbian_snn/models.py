@@ -80,6 +80,7 @@ class HebbianMemory(nn.Module):
             settings.readout_delay,
             backend,
         )
+        self.n_asked = n_asked
 
     def forward(self, facts: Tensor, query: Tensor) -> Recalled:
         """(B, T, n_written) and (B, T', n_asked) spikes."""
@@ -170,6 +171,7 @@ class ReLUMemory(nn.Module):
         size = settings.memory_size
         self.write = ReLUWritingLayer(n_written, size, generator, settings.plasticity)
         self.read = ReLUReadingLayer(n_asked, size, generator)
+        self.n_asked = n_asked
 
     def forward(self, facts: Tensor, query: Tensor) -> Recalled:
         """(B, items, n_written) and (B, items', n_asked) activities."""
@@ -178,6 +180,18 @@ class ReLUMemory(nn.Module):
         return Recalled(
             mem, {"keys": keys, "values": values}, {"keys": read_keys, "values": read_values}
         )
+
+
+@torch.no_grad()
+def share_keys(memory: HebbianMemory | ReLUMemory, gain: float) -> None:
+    """Let an item have much the same keys when it is written and when it is asked for.
+
+    A start for training: the weights from the ``n_asked`` neurons, which come first among those
+    that are heard while writing, become the same in both layers, ``gain`` times larger.
+    """
+    size, asked = len(memory.read.weight), slice(memory.n_asked)
+    memory.write.weight[:size, asked] *= gain
+    memory.read.weight[:, asked] = memory.write.weight[:size, asked]
 
 
 class ReLUAssociationsNetwork(nn.Module):

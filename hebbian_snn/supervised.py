@@ -23,6 +23,7 @@ from common.runs import RunFiles
 from common.settings import to_dict
 from common.training import MetricLog, check_finite, generator, progress
 from hebbian_snn.curriculum import Curriculum
+from hebbian_snn.models import share_keys
 from hebbian_snn.rates import rate_penalty
 from hebbian_snn.tasks import SupervisedTask
 
@@ -216,6 +217,8 @@ def train(
     if state["network"] is not None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
+    elif task.pairs is not None and training.key_gain is not None:
+        share_keys(network.memory, training.key_gain)
     trainer = Trainer(task, network, group, state["curriculum"])
     log = _log_of(state, files) if group.is_main else None
     while state["epoch"] < training.epochs and not should_stop(task, state["curve"]):

@@ -1,4 +1,6 @@
-"""Trainings that begin with few pairs."""
+"""Trainings that begin with few pairs, or with keys that fit each other."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hebbian_snn.associations import AssociationsSettings, AssociationsTask
 from hebbian_snn.config import task_settings
 from hebbian_snn.curriculum import STEPS, Curriculum
 from hebbian_snn.episodes import kept_places
+from hebbian_snn.models import HebbianMemory, ReLUMemory, share_keys
 from hebbian_snn.supervised import Trainer
 
 EASY = ["--curriculum", "0", "--epochs", "8"]
@@ -129,3 +132,34 @@ def test_a_resumed_training_goes_on_with_it(tmp_path, monkeypatch):
     assert run(cut, *EASY, "--overwrite") == 0
     same_training(cut, whole)
     assert last_state(cut)["curriculum"] == last_state(whole)["curriculum"]
+
+
+@pytest.mark.parametrize("memory_type", [HebbianMemory, ReLUMemory])
+def test_shared_keys_differ_only_by_what_else_is_heard(memory_type):
+    size, asked = 12, 5
+    settings = task_settings(AssociationsSettings, "associations", False, {})
+    network = replace(settings.network, memory_size=size)
+    before, after = (memory_type(9, asked, network, generator(0)) for _ in range(2))
+    share_keys(after, 4.0)
+    keys = after.write.weight[:size]
+    assert torch.equal(keys[:, :asked], 4 * before.write.weight[:size, :asked])
+    assert torch.equal(after.read.weight[:, :asked], keys[:, :asked])
+    assert torch.equal(keys[:, asked:], before.write.weight[:size, asked:])
+    assert torch.equal(after.write.weight[size:], before.write.weight[size:])
+    assert torch.equal(after.read.weight[:, asked:], before.read.weight[:, asked:])
+
+
+def test_a_training_starts_with_shared_keys_only_if_it_is_told_to(tmp_path):
+    def keys(*flags):
+        out = tmp_path / "_".join(flags)
+        still = ["--epochs", "1", "--learning_rate", "0", *flags]
+        assert run(out, *still) == 0
+        tensors = finished(out).tensors
+        written, asked = (tensors[f"memory.{layer}.weight"] for layer in ("write", "read"))
+        size, n = len(asked), asked.shape[1] - len(asked)
+        return written[:size, :n], asked[:, :n]
+
+    written, asked = keys("--key_gain", "none")
+    assert not torch.equal(written, asked)
+    louder, shared = keys("--key_gain", "3")
+    assert torch.equal(louder, shared) and torch.allclose(louder, 3 * written)
