@@ -127,6 +127,7 @@ def convert(
     source: Checkpoint | None,
     images: Tensor,
     thresholds: Sequence[float] | None,
+    last: float = 1.0,
 ) -> dict[str, Any]:
     """Give an encoder its weights and thresholds.
 
@@ -134,6 +135,8 @@ def convert(
         source: trained network whose weights are copied; None: the encoder keeps its own.
         images: that the thresholds are balanced on, (N, H, W).
         thresholds: in place of balanced ones.
+        last: the last block's threshold as a share of the balanced one: its neurons, which nothing
+            comes after, then count more finely, and only the largest currents are cut off.
 
     Returns:
         what a checkpoint says of it: ``checkpoint``, the SHA-256 of the trained network, or None;
@@ -143,6 +146,8 @@ def convert(
         copy_weights(source, encoder)
     if thresholds is None:
         found, count = balanced(encoder, images), len(images)
+        found = [*found[:-1], last * found[-1]]
+        set_thresholds(encoder, found)
     else:
         set_thresholds(encoder, thresholds)
         found, count = list(thresholds), 0

@@ -38,6 +38,12 @@ class FrontEndSettings:
     threshold_images: int = field(
         metadata={"help": "training images for threshold balancing", "minimum": 1}
     )
+    last_threshold: float = field(
+        metadata={
+            "help": "threshold of the last block as a share of the balanced one; 1: the paper's",
+            "minimum": 0,
+        }
+    )
     fix_cnn_thresholds: bool = field(
         metadata={"help": "the thresholds are not trained with the weights"}
     )
@@ -123,4 +129,5 @@ def spiking_encoder(
         backend,
     )
     given = None if cnn.learn_if_thresholds else thresholds
-    return encoder, convert(encoder, source, images[: cnn.threshold_images], given)
+    images = images[: cnn.threshold_images]
+    return encoder, convert(encoder, source, images, given, cnn.last_threshold)

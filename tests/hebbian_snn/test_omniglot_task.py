@@ -1,5 +1,6 @@
 """One-shot learning: episodes, networks with stored and with computed spikes, small trainings."""
 
+import numpy as np
 import pytest
 import torch
 from hebbian_runs import words
@@ -264,6 +265,18 @@ def test_published_thresholds(few_characters, tmp_path):
     data = load_checkpoint(tmp_path / "net.safetensors").metadata["data"]
     assert data["cnn"]["thresholds"] == [0.9151, 4.7120, 3.1376, 2.6661]
     assert data["cnn"]["threshold_images"] == 0
+
+
+def test_the_last_threshold_is_a_share_of_the_balanced_one(few_characters):
+    low, whole = (
+        small_task(few_characters, freeze_protonet=True, last_threshold=share)
+        for share in (0.5, 1.0)
+    )
+    found, balanced = (np.array(task.data_summary()["cnn"]["thresholds"]) for task in (low, whole))
+    assert np.array_equal(found[:3], balanced[:3]) and found[3] == 0.5 * balanced[3]
+    for task in (low, whole):
+        encoder, about = task._frozen
+        assert [block.thr.item() for block in encoder.blocks] == pytest.approx(about["thresholds"])
 
 
 def test_the_protonet_must_be_there(tmp_path, capsys, monkeypatch, few_characters):
