@@ -12,15 +12,17 @@ from torch import Generator, Tensor, nn
 from common.checkpoints import Checkpoint
 from common.training import generator as seeded
 from datasets.choices import DATA_CHOICES
-from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
+from hebbian_snn.config import NetworkSettings
 from hebbian_snn.cross_modal_networks import CrossModalNetwork, ReLUCrossModalNetwork
 from hebbian_snn.digits import REAL_SOURCES, Digits, spoken_digits, written_digits
 from hebbian_snn.encoders import BLOCKS
 from hebbian_snn.episodes import CrossModal, cross_modal, kept_places
 from hebbian_snn.front_ends import (
     FrontEndSettings,
+    MemoryTrainingSettings,
     Stored,
     features,
+    lose_spikes,
     pretrained,
     relu_encoder,
     spiking_encoder,
@@ -94,7 +96,7 @@ class CrossModalSettings:
     dataset: CrossModalData
     cnn: CrossModalCNNSettings
     network: NetworkSettings
-    training: PairsTrainingSettings
+    training: MemoryTrainingSettings
 
 
 class CrossModalTask(SupervisedTask):
@@ -184,10 +186,11 @@ class CrossModalTask(SupervisedTask):
             draw = seeded(self.settings.dataset.data_seed, "kept", self.seed, epoch, samples.start)
             kept = kept_places(asked, self.pairs, pairs, draw)
             spoken, images = spoken.gather(1, kept), images.gather(1, kept)
-        spoken, images, query, wanted = (x[part] for x in (spoken, images, query, wanted))
         heard, seen = (self._stored(modality, split) for modality in MODALITIES)
-        pixels = self.digits("image", split).images[wanted].flatten(1)
-        return Batch((heard(spoken), seen(images), heard(query)), pixels.float() / 255)
+        draw = seeded(self.settings.dataset.data_seed, "lost", self.seed, epoch, samples.start)
+        inputs = lose_spikes(self.settings, split, draw, heard(spoken), seen(images), heard(query))
+        pixels = self.digits("image", split).images[wanted[part]].flatten(1)
+        return Batch(tuple(x[part] for x in inputs), pixels.float() / 255)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(1)

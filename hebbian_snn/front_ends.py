@@ -13,10 +13,11 @@ from torch import Generator, Tensor, nn
 from common.checkpoints import Checkpoint, load_checkpoint
 from common.errors import NotThereError
 from common.paths import CHECKPOINTS
-from hebbian_snn.config import NetworkSettings
+from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
 from hebbian_snn.conversion import convert, copy_weights
 from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.neurons import IFParameters
+from hebbian_snn.spike_cache import thinned
 from hebbian_snn.spiking_cnn import SpikingEncoder
 from hebbian_snn.trained import MODEL
 
@@ -50,6 +51,21 @@ class FrontEndSettings:
 
 
 @dataclass(frozen=True)
+class MemoryTrainingSettings(PairsTrainingSettings):
+    """Optimisation of a memory behind converted networks."""
+
+    lost_spikes: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of the stored spikes that training loses, others every time, with "
+            "--freeze_protonet",
+            "minimum": 0,
+            "maximum": 0.9,
+        },
+    )
+
+
+@dataclass(frozen=True)
 class Stored:
     """What the memory's network gets of the recordings or images that samples use.
 
@@ -63,6 +79,20 @@ class Stored:
     def __call__(self, numbers: Tensor) -> Tensor:
         """The values (..., ...) of any numbers (...) among them."""
         return self.values[torch.searchsorted(self.numbers, numbers.contiguous())]
+
+
+def lose_spikes(
+    settings: Any, split: str, generator: Generator, *trains: Tensor
+) -> tuple[Tensor, ...]:
+    """What training gets of the stored spikes of a batch; all of them in validation and test.
+
+    Args:
+        settings: of a task, with sections ``cnn`` and ``training``. split: of the samples.
+        generator: of which spikes are lost. trains: packed, of the whole batch.
+    """
+    stored = settings.cnn.freeze_protonet and not settings.relu
+    share = settings.training.lost_spikes if stored and split == "train" else 0.0
+    return tuple(thinned(bits, share, generator) for bits in trains)
 
 
 @torch.no_grad()

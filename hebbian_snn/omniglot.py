@@ -12,13 +12,15 @@ from torch import Generator, Tensor, nn
 from common.checkpoints import Checkpoint
 from common.training import generator as seeded
 from datasets.omniglot import DRAWINGS
-from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
+from hebbian_snn.config import NetworkSettings
 from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.episodes import OneShot, kept_places, one_shot
 from hebbian_snn.front_ends import (
     FrontEndSettings,
+    MemoryTrainingSettings,
     Stored,
     features,
+    lose_spikes,
     pretrained,
     relu_encoder,
     spiking_encoder,
@@ -68,7 +70,7 @@ class OmniglotSettings:
     dataset: OmniglotData
     cnn: CNNSettings
     network: NetworkSettings
-    training: PairsTrainingSettings
+    training: MemoryTrainingSettings
 
 
 class OmniglotTask(SupervisedTask):
@@ -127,9 +129,10 @@ class OmniglotTask(SupervisedTask):
             )
             labels = kept_places(targets, self.pairs, pairs, draw)
             shown = shown.gather(1, labels)
-        shown, labels, query, targets = (x[part] for x in (shown, labels, query, targets))
         stored = self._stored(split)
-        return Batch((stored(shown), labels, stored(query)), targets)
+        draw = seeded(self.settings.dataset.sampler_seed, "lost", self.seed, epoch, samples.start)
+        seen, asked = lose_spikes(self.settings, split, draw, stored(shown), stored(query))
+        return Batch((seen[part], labels[part], asked[part]), targets[part])
 
     def episodes(self, split: str, epoch: int, samples: range) -> OneShot:
         """The numbers of the images of a batch."""

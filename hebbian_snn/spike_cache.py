@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.errors import UserError
@@ -33,6 +33,14 @@ def unpack(bits: Tensor, n: int, dtype: torch.dtype = torch.float32) -> Tensor:
     places = torch.arange(7, -1, -1, device=bits.device)
     bytes_ = (torch.arange(256, device=bits.device)[:, None] >> places & 1).to(dtype)
     return bytes_[bits.long()].flatten(-2)[..., :n]
+
+
+def thinned(bits: Tensor, share: float, generator: Generator) -> Tensor:
+    """Packed spikes without a random ``share`` of them, each lost for itself."""
+    if share == 0:
+        return bits
+    kept = torch.rand(*bits.shape, 8, generator=generator) >= share
+    return bits & pack(kept.flatten(-2))
 
 
 def cached_trains(

@@ -19,7 +19,7 @@ from hebbian_snn.conversion import (
 from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.kernels.reference import lif_scan
 from hebbian_snn.neurons import IFParameters, LIFParameters, rest
-from hebbian_snn.spike_cache import cached_trains, pack, unpack
+from hebbian_snn.spike_cache import cached_trains, pack, thinned, unpack
 from hebbian_snn.spiking_cnn import CHUNK, FAST_CHUNK, Passage, SpikingEncoder
 
 STEPS = 40
@@ -236,6 +236,17 @@ def test_bits(n):
     assert torch.equal(unpack(bits, n), spikes.float())
     np.testing.assert_array_equal(bits.numpy(), np.packbits(spikes.numpy(), axis=2))
     assert unpack(bits, n, torch.float64).dtype == torch.float64
+
+
+def test_lost_spikes():
+    bits = pack((torch.rand(50, 100, 12, generator=torch.Generator().manual_seed(0)) < 0.4).float())
+    assert thinned(bits, 0.0, None) is bits
+    fewer = thinned(bits, 0.3, torch.Generator().manual_seed(1))
+    before, after = unpack(bits, 12), unpack(fewer, 12)
+    assert (after <= before).all(), "none is added"
+    assert after.sum() / before.sum() == pytest.approx(0.7, abs=0.01)
+    assert torch.equal(fewer, thinned(bits, 0.3, torch.Generator().manual_seed(1)))
+    assert not torch.equal(fewer, thinned(bits, 0.3, torch.Generator().manual_seed(2)))
 
 
 def test_trains_are_stored_in_parts_and_read_again(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """One-shot learning: episodes, networks with stored and with computed spikes, small trainings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,23 @@ def test_an_episode_may_have_fewer_classes(few_characters):
 
 
 # ---- networks -------------------------------------------------------------------------------
+
+
+def test_training_loses_spikes_and_tests_do_not(few_characters):
+    low = {"learn_if_thresholds": False, "if_thresholds": LOW, "freeze_protonet": True}
+    whole = small_task(few_characters, **low)
+    task = small_task(few_characters, **low)
+    training = replace(task.settings.training, lost_spikes=0.5)
+    task.settings = replace(task.settings, training=training)
+    everything = slice(None)
+    for split, epoch in (("train", 0), ("train", 1), ("validation", 0)):
+        (seen, _, asked), _ = task.batch(split, epoch, range(6), everything)
+        (all_seen, _, all_asked), _ = whole.batch(split, epoch, range(6), everything)
+        for some, all_ in ((seen, all_seen), (asked, all_asked)):
+            assert torch.equal(some & all_, some) and all_.any()
+            assert torch.equal(some, all_) == (split != "train")
+        part = task.batch(split, epoch, range(6), slice(2, 5)).inputs
+        assert torch.equal(part[0], seen[2:5]) and torch.equal(part[2], asked[2:5])
 
 
 def test_stored_spikes_answer_as_computed_ones(few_characters):
