@@ -14,7 +14,13 @@ from common.training import generator as seeded
 from datasets.choices import DATA_CHOICES
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.cross_modal_networks import CrossModalNetwork, ReLUCrossModalNetwork
-from hebbian_snn.digits import REAL_SOURCES, Digits, spoken_digits, written_digits
+from hebbian_snn.digits import (
+    REAL_SOURCES,
+    Digits,
+    heard_rates,
+    spoken_digits,
+    written_digits,
+)
 from hebbian_snn.encoders import BLOCKS
 from hebbian_snn.episodes import CrossModal, cross_modal, kept_places
 from hebbian_snn.front_ends import (
@@ -229,7 +235,17 @@ class CrossModalTask(SupervisedTask):
     def intensities(self, modality: str, split: str, numbers: Tensor) -> Tensor:
         """Some recordings or images, (n, H, W) float32: the MFCC, or bytes / 255."""
         images = self.digits(modality, split).images[numbers]
-        return images / 255 if modality == "image" else images
+        if modality == "image":
+            return images / 255
+        if self.settings.relu and self._twin_hears_rates:
+            network, data = self.settings.network, self.settings.dataset
+            return heard_rates(images, network.neuron, data.num_time_steps)
+        return images
+
+    @cached_property
+    def _twin_hears_rates(self) -> bool:
+        """Whether the classifier that the twin begins with was trained on firing rates."""
+        return self.pretrained("audio").metadata["settings"]["dataset"]["spoken_rates"]
 
     # ---- networks ---------------------------------------------------------------------------
 

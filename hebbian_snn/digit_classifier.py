@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from datasets.choices import DATA_CHOICES
-from hebbian_snn.config import TrainingSettings
-from hebbian_snn.digits import REAL_SOURCES, Digits, spoken_digits, written_digits
+from hebbian_snn.config import TrainingSettings, task_settings
+from hebbian_snn.cross_modal import CrossModalSettings
+from hebbian_snn.digits import (
+    REAL_SOURCES,
+    Digits,
+    heard_rates,
+    spoken_digits,
+    written_digits,
+)
 from hebbian_snn.encoders import BLOCKS, ConvolutionalEncoder, LinearClassifier
 from hebbian_snn.models import Answer
 from hebbian_snn.protonet import EncoderSettings
@@ -29,6 +37,12 @@ class DigitData:
         }
     )
     audio: bool = field(metadata={"help": "spoken digits, not written ones"})
+    spoken_rates: bool = field(
+        metadata={
+            "help": "spoken digits as the firing rates of the neurons that the cross-modal "
+            "network's audio drives; 0: as coefficients of both signs, as in the paper"
+        }
+    )
     num_mfcc: int = field(metadata={"help": "coefficients of a frame of speech", "minimum": 16})
     num_mfcc_time_samples: int = field(metadata={"help": "frames of a recording", "minimum": 16})
 
@@ -69,8 +83,23 @@ class ClassifierTask(SupervisedTask):
         """The samples of a split."""
         data = self.settings.dataset
         if data.audio:
-            return spoken_digits(split, data.data, data.num_mfcc, data.num_mfcc_time_samples)
+            found = spoken_digits(split, data.data, data.num_mfcc, data.num_mfcc_time_samples)
+            return found._replace(images=self._heard[split]) if data.spoken_rates else found
         return written_digits(split, data.data)
+
+    @cached_property
+    def _heard(self) -> dict[str, Tensor]:
+        """The maps of spoken digits as firing rates."""
+        data = self.settings.dataset
+        network = task_settings(CrossModalSettings, "cross_modal", False, {})
+        return {
+            split: heard_rates(
+                spoken_digits(split, data.data, data.num_mfcc, data.num_mfcc_time_samples).images,
+                network.network.neuron,
+                network.dataset.num_time_steps,
+            )
+            for split in ("train", "validation", "test")
+        }
 
     def sizes(self) -> dict[str, int]:
         return {split: len(self.digits(split).labels) for split in ("train", "validation", "test")}

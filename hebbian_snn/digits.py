@@ -13,9 +13,14 @@ from datasets.choices import Data
 from datasets.mfcc import digit_maps
 from datasets.real import load_mnist
 from datasets.spoken_digits import load_spoken_digits
+from hebbian_snn.layers import Encoding
+from hebbian_snn.neurons import LIFParameters
 
 VALIDATION_EVERY = 10
 """Every tenth sample of the official training set is for validation."""
+
+RECORDINGS_AT_ONCE = 256
+"""That :func:`heard_rates` computes together."""
 
 REAL_SOURCES = ("MNIST", "FSDD v1.0.10")
 
@@ -48,6 +53,27 @@ def spoken_digits(split: str, data: Data, num_mfcc: int, num_mfcc_time_samples: 
     found = load_spoken_digits("test" if split == "test" else "train", data)
     maps = digit_maps(found, num_mfcc_time_samples, num_mfcc)[:, 0]
     return _part(maps, found.labels, found.source, split)
+
+
+@torch.no_grad()
+def heard_rates(maps: Tensor, neuron: LIFParameters, num_time_steps: int) -> Tensor:
+    """How often the neurons of a spiking network's input fire, relative to how often they can.
+
+    With low thresholds this is hardly more than which coefficients are above 0: a network that is
+    to be converted has to do with that.
+
+    Args:
+        maps: (N, H, W) coefficients. neuron: that each drives. num_time_steps: of a recording.
+
+    Returns:
+        (N, H, W) float32 in 0 to 1.
+    """
+    encoding = Encoding(num_time_steps, neuron)
+    most = -(-num_time_steps // (neuron.refractory_time_steps + 1))
+    counts = [
+        encoding(some.flatten(1)[:, None])[0].sum(1) for some in maps.split(RECORDINGS_AT_ONCE)
+    ]
+    return torch.cat(counts).view(maps.shape) / most
 
 
 def _part(images: Tensor, labels: Tensor, source: str, split: str) -> Digits:
