@@ -213,7 +213,15 @@ def _draw_bars(ax: Axes, arrays: dict[str, np.ndarray]) -> None:
             fontsize=6,
         )
     ax.axvline(float(arrays["chance"]), color="0.3", lw=0.8, ls=":")
-    ax.text(float(arrays["chance"]), len(names) - 0.45, "chance", ha="center", fontsize=6)
+    ax.annotate(
+        "chance",
+        (float(arrays["chance"]), 1),
+        xycoords=ax.get_xaxis_transform(),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="center",
+        fontsize=6,
+    )
     ax.set_yticks(places, [name.replace(", ", ",\n", 1) for name in names])
     ax.set(xlim=(0, 112), xlabel="test accuracy (%)")
     ax.tick_params(axis="y", length=0)
