@@ -13,13 +13,21 @@ from common.training import generator
 from hebbian_snn import pretrain_digit_classifier, pretrain_protonet
 from hebbian_snn.config import task_settings
 from hebbian_snn.digit_classifier import ClassifierSettings, ClassifierTask
-from hebbian_snn.digits import spoken_digits, written_digits
+from hebbian_snn.digits import heard_rates, spoken_digits, written_digits
 from hebbian_snn.encoders import ConvolutionalEncoder, LinearClassifier
+from hebbian_snn.kernels import lif_scan
+from hebbian_snn.neurons import LIFParameters
 from hebbian_snn.protonet import ProtoNet, ProtonetSettings, ProtonetTask, prototype_scores
 from hebbian_snn.supervised import Trainer
 from hebbian_snn.trained import load_network
 
 ALONE = Distributed(0, 1, torch.device("cpu"))
+
+
+def encode(currents, steps, neuron):
+    """(B, N) constant currents to (B, T, N) spikes, step by step."""
+    spikes, _ = lif_scan(currents[:, None].expand(-1, steps, -1), neuron, backend="reference")
+    return spikes
 
 
 def files(folder, *more):
@@ -137,6 +145,20 @@ def test_digits_are_divided(audio):
         spoken_digits("test", "embedded", 20, 30) if audio else written_digits("test", "embedded")
     )
     assert torch.equal(task.digits("test").labels, whole.labels)
+
+
+def test_spoken_digits_are_heard_as_rates():
+    """Those of the neurons that the spiking network's audio drives, relative to the highest."""
+    neuron = LIFParameters(thr=0.05, tau_mem=20.0, refractory_time_steps=3)
+    maps = torch.tensor([-1.0, 0.04, 0.1, 0.3, 3.0]).view(1, 1, 5)
+    rates = heard_rates(maps, neuron, 100).flatten()
+    assert rates[:2].eq(0).all() and rates[3:].eq(1).all() and 0 < rates[2] < 1
+    assert int(encode(maps.flatten(1), 100, neuron)[0, :, 2].sum()) == round(25 * rates[2].item())
+    task = digits(audio=True)
+    maps = spoken_digits("validation", "embedded", 20, 30).images
+    heard = task.digits("validation").images
+    assert heard.shape == maps.shape and heard.min() == 0 and heard.max() <= 1
+    assert not heard[maps <= 0].any() and (heard[maps > 0.3] == 1).all()
 
 
 # ---- training -------------------------------------------------------------------------------
