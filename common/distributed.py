@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from common.errors import UserError
+from common.errors import UserError, leave_at_once
 from common.training import choose_device
 
 
@@ -156,14 +156,10 @@ def distributed(args: argparse.Namespace, device: str = "auto") -> Iterator[Dist
     group = Distributed(rank, world_size, choose_device(device))
     if world_size > 1:
         _join(group, url, args.dist_backend, args.dist_timeout)
-    try:
-        yield group
-    except BaseException:
-        # Closing NCCL could wait for the others; the end of this process tells them. Gloo does
-        # not wait, but left open its threads can abort the end of the process.
-        if world_size > 1 and dist.get_backend() == "gloo":
-            group.close()
-        raise
+        leave_at_once()
+    # After an error the group stays open: closing it could wait for others, the end of this
+    # process tells them.
+    yield group
     group.close()
 
 

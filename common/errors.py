@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -40,6 +41,23 @@ _OS_REASONS = {
 }
 
 
+_leaving: list[bool] = []
+
+
+def leave_at_once() -> None:
+    """Let :func:`command_line` end this process once its output is written, without the clean-up of
+    loaded libraries: gloo's threads, where one still runs, would abort the process."""
+    _leaving.append(True)
+
+
+def _left(status: int) -> int:
+    if _leaving:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
 def command_line(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
     """Wrap ``main(argv)`` so that it returns an exit status and never shows a traceback for a
     user's mistake.
@@ -55,19 +73,19 @@ def command_line(main: Callable[[Sequence[str] | None], None]) -> Callable[..., 
             main(argv)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            return error.status
+            return _left(error.status)
         except KeyboardInterrupt:
             print(
                 "\ninterrupted: finished parts are kept, the same command goes on from there",
                 file=sys.stderr,
             )
-            return 130
+            return _left(130)
         except OSError as error:
             reason = _OS_REASONS.get(error.errno)
             if reason is None:
                 raise
             print(f"error: {error.filename or 'writing a file'}: {reason}", file=sys.stderr)
-            return 1
-        return 0
+            return _left(1)
+        return _left(0)
 
     return wrapped
