@@ -286,21 +286,28 @@ class CrossModalTask(SupervisedTask):
         return pretrained(path, shipped, f"hebbian_snn.pretrain_digit_classifier{audio}")
 
     def _relu_encoder(self, modality: str, generator: Generator) -> nn.Module:
-        return relu_encoder(self.settings.cnn, self.pretrained(modality), generator)
+        return relu_encoder(
+            self.settings.cnn, self.pretrained(modality), generator, self._balancing(modality)
+        )
+
+    def _balancing(self, modality: str) -> Tensor:
+        """The training recordings or images that thresholds are balanced on."""
+        settings = self.settings
+        count = len(self.digits(modality, "train").labels)
+        order = torch.randperm(count, generator=seeded(settings.dataset.data_seed, "balancing"))
+        return self.intensities(modality, "train", order[: settings.cnn.threshold_images])
 
     def _spiking_encoder(
         self, modality: str, generator: Generator, backend: str = "auto"
     ) -> tuple[SpikingEncoder, dict[str, Any]]:
         """The converted network of a modality, and what a checkpoint says of it."""
         settings = self.settings
-        count = len(self.digits(modality, "train").labels)
-        order = torch.randperm(count, generator=seeded(settings.dataset.data_seed, "balancing"))
         return spiking_encoder(
             settings.cnn,
             settings.network,
             settings.dataset.num_time_steps,
             self.pretrained(modality),
-            self.intensities(modality, "train", order[: settings.cnn.threshold_images]),
+            self._balancing(modality),
             getattr(settings.cnn, f"{modality}_if_thresholds"),
             generator,
             backend,

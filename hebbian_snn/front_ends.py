@@ -117,13 +117,25 @@ def pretrained(path: str | None, shipped: str, command: str) -> Checkpoint:
     return load_checkpoint(path, model=MODEL)
 
 
+@torch.no_grad()
 def relu_encoder(
-    cnn: FrontEndSettings, source: Checkpoint | None, generator: Generator
+    cnn: FrontEndSettings,
+    source: Checkpoint | None,
+    generator: Generator,
+    images: Tensor | None = None,
 ) -> ConvolutionalEncoder:
-    """The network without spikes, with the weights of ``source`` if there is one."""
+    """The network without spikes, with the weights of ``source`` if there is one.
+
+    Args:
+        cnn: settings. generator: of the start of the weights.
+        images: (N, H, W); the last block's weights are scaled so that its largest activity for
+            them is 1, which is what balanced thresholds do for spikes. None: they are not.
+    """
     encoder = ConvolutionalEncoder(cnn.channels, generator)
     if source is not None:
         copy_weights(source, encoder)
+    if images is not None:
+        encoder.blocks[-1].weight /= features(encoder, images).max().clamp_min(1e-12)
     return encoder
 
 

@@ -16,9 +16,12 @@ from hebbian_snn import (
 )
 from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
+from hebbian_snn.conversion import copy_weights
 from hebbian_snn.cross_modal import MODALITIES, CrossModalSettings, CrossModalTask
 from hebbian_snn.digit_classifier import ClassifierTask
+from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.figures import cross_modal as cross_modal_figure
+from hebbian_snn.front_ends import features
 from hebbian_snn.kernels import lif_scan
 from hebbian_snn.plasticity import update_memory
 from hebbian_snn.trained import load_network
@@ -204,6 +207,19 @@ def test_the_twin_step_by_step(frozen, trained):
         value = (mem @ key[:, :, None])[:, :, 0].relu()
         image = ((value @ network.hidden.T).relu() @ network.pixels.T).relu()
         torch.testing.assert_close(network(spoken, images, query).outputs, image)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_twins_activities_are_shares_of_the_largest(modality, trained):
+    task = small_task(trained, relu=True, freeze_protonet=True)
+    plain = ConvolutionalEncoder(6, generator(0))
+    copy_weights(task.pretrained(modality), plain)
+    images = task._balancing(modality)
+    assert len(images) == 10
+    shares = features(task._relu_encoder(modality, generator(0)), images)
+    activities = features(plain, images)
+    assert activities.max() > 0 and shares.max() == pytest.approx(1)
+    torch.testing.assert_close(shares, activities / activities.max())
 
 
 # ---- training -------------------------------------------------------------------------------
