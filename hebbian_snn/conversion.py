@@ -128,6 +128,7 @@ def convert(
     images: Tensor,
     thresholds: Sequence[float] | None,
     last: float = 1.0,
+    told: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Give an encoder its weights and thresholds.
 
@@ -137,6 +138,8 @@ def convert(
         thresholds: in place of balanced ones.
         last: the last block's threshold as a share of the balanced one: its neurons, which nothing
             comes after, then count more finely, and only the largest currents are cut off.
+        told: what an earlier conversion with the same images returned; its balanced thresholds are
+            taken if they are of the same trained network and of as many images.
 
     Returns:
         what a checkpoint says of it: ``checkpoint``, the SHA-256 of the trained network, or None;
@@ -144,7 +147,15 @@ def convert(
     """
     if source is not None:
         copy_weights(source, encoder)
-    if thresholds is None:
+    checkpoint = source.sha256 if source else None
+    known = told or {}
+    if thresholds is None and (known.get("checkpoint"), known.get("threshold_images")) == (
+        checkpoint,
+        len(images),
+    ):
+        found, count = known["thresholds"], len(images)
+        set_thresholds(encoder, found)
+    elif thresholds is None:
         found, count = balanced(encoder, images), len(images)
         found = [*found[:-1], last * found[-1]]
         set_thresholds(encoder, found)
@@ -152,7 +163,7 @@ def convert(
         set_thresholds(encoder, thresholds)
         found, count = list(thresholds), 0
     return {
-        "checkpoint": source.sha256 if source else None,
+        "checkpoint": checkpoint,
         "thresholds": found,
         "threshold_images": count,
     }

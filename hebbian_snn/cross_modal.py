@@ -311,6 +311,7 @@ class CrossModalTask(SupervisedTask):
             getattr(settings.cnn, f"{modality}_if_thresholds"),
             generator,
             backend,
+            self.told.get(modality, {}).get("cnn"),
         )
 
     @cached_property

@@ -148,6 +148,7 @@ def spiking_encoder(
     thresholds: Sequence[float],
     generator: Generator,
     backend: str = "auto",
+    told: dict[str, Any] | None = None,
 ) -> tuple[SpikingEncoder, dict[str, Any]]:
     """The converted network, and what a checkpoint says of it; see ``conversion.convert``.
 
@@ -157,6 +158,7 @@ def spiking_encoder(
         images: training images, of which the first ``cnn.threshold_images`` balance the thresholds.
         thresholds: in place of balanced ones, where ``cnn.learn_if_thresholds`` is off.
         generator: of the start of the weights. backend: of the neurons.
+        told: what a checkpoint says of it, from which balanced thresholds are taken.
     """
     neuron = network.neuron
     encoder = SpikingEncoder(
@@ -172,4 +174,4 @@ def spiking_encoder(
     )
     given = None if cnn.learn_if_thresholds else thresholds
     images = images[: cnn.threshold_images]
-    return encoder, convert(encoder, source, images, given, cnn.last_threshold)
+    return encoder, convert(encoder, source, images, given, cnn.last_threshold, told)

@@ -236,6 +236,7 @@ class OmniglotTask(SupervisedTask):
             settings.cnn.if_thresholds,
             generator,
             backend,
+            self.told.get("cnn"),
         )
 
     @cached_property

@@ -48,6 +48,8 @@ class SupervisedTask(ABC):
         first_epoch_with_rates: from this epoch on the loss has the term of the firing rates.
         may_differ: settings ("section.name") that an evaluation may change.
         settings: of this task. seed: of the random batches.
+        told: what a trained network's checkpoint says of its data, once its sources and front ends
+            are known to be those that are here; then nothing of it is computed again.
     """
 
     name: ClassVar[str]
@@ -60,6 +62,13 @@ class SupervisedTask(ABC):
 
     def __init__(self, settings: Any, seed: int) -> None:
         self.settings, self.seed = settings, seed
+        self.told: dict[str, Any] = {}
+
+    def altered(self, settings: Any) -> SupervisedTask:
+        """The same task with other settings that change nothing about its front ends."""
+        task = type(self)(settings, self.seed)
+        task.told = self.told
+        return task
 
     @property
     @abstractmethod

@@ -81,12 +81,20 @@ def check_parameters(task: SupervisedTask, weights: Checkpoint, evaluating: bool
 
 def check_sources(task: SupervisedTask, weights: Checkpoint) -> None:
     """Raise :class:`UserError` unless the data and the trained networks that this one builds on are
-    those of its training; :class:`NotThereError` where it is the data that are not."""
+    those of its training; :class:`NotThereError` where it is the data that are not.
+
+    What follows from both, such as balanced thresholds, is then taken from the checkpoint.
+    """
     told = weights.metadata["data"]
+
+    def summary() -> dict[str, Any]:
+        task.told = told
+        return {"task": task.name, **task.data_summary()}
+
     for kind, what, here in (
         (NotThereError, "on other data", task.sources),
         (UserError, "on another convolutional network", task.front_ends),
-        (UserError, "in another way", lambda: {"task": task.name, **task.data_summary()}),
+        (UserError, "in another way", summary),
     ):
         now = here()
         different = differences(_part(told, now), now)

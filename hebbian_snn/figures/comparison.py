@@ -106,7 +106,7 @@ def networks_there(
 def resized(trained: TrainedNetwork, test_size: int) -> TrainedNetwork:
     """The network with a test of so many samples."""
     dataset = replace(trained.task.settings.dataset, test_size=test_size)
-    task = type(trained.task)(replace(trained.task.settings, dataset=dataset), trained.task.seed)
+    task = trained.task.altered(replace(trained.task.settings, dataset=dataset))
     return replace(trained, task=task)
 
 
@@ -114,7 +114,7 @@ def without_memory(trained: TrainedNetwork, device: torch.device) -> TrainedNetw
     """The same weights with synapses that do not grow."""
     settings = trained.task.settings
     network = replace(settings.network, gamma_pos=0.0)
-    task = type(trained.task)(replace(settings, network=network), trained.task.seed)
+    task = trained.task.altered(replace(settings, network=network))
     return replace(trained, network=build_from(task, trained.checkpoint, device), task=task)
 
 

@@ -12,6 +12,7 @@ from hebbian_snn import conversion, spike_cache
 from hebbian_snn.conversion import (
     balance_thresholds,
     balanced,
+    convert,
     copy_weights,
     fingerprint,
     set_thresholds,
@@ -203,6 +204,23 @@ def test_balancing_is_remembered(tmp_path, monkeypatch):
     assert balanced(encoder(), images, tmp_path) == found
     assert balanced(encoder(), images[1:], tmp_path) != 0
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_an_earlier_conversion_said_is_taken_if_it_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "FOLDER", tmp_path)
+    trained = ConvolutionalEncoder(8, generator(3, "trained"))
+    tensors = {f"network.encoder.{name}": x for name, x in trained.state_dict().items()}
+    source, images = Checkpoint("a.safetensors", tensors, {}, "12ab"), draw("grey")
+    told = convert(encoder(), source, images, None, 0.7)
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "balanced", None)
+        network = encoder()
+        assert convert(network, source, images, None, 0.7, told) == told
+        assert [float(block.thr) for block in network.blocks] == pytest.approx(told["thresholds"])
+        assert convert(network, source, images, [1, 2, 3, 4], 0.7, told)["threshold_images"] == 0
+    false = {**told, "thresholds": [9.0] * 4}
+    for other in ({"checkpoint": "34cd"}, {"threshold_images": 1}):
+        assert convert(encoder(), source, images, None, 0.7, {**false, **other}) == told
 
 
 def test_fingerprints_differ_for_all_that_matters():

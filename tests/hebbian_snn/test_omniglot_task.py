@@ -23,7 +23,7 @@ from hebbian_snn.config import task_settings
 from hebbian_snn.figures import omniglot as omniglot_figure
 from hebbian_snn.omniglot import OmniglotSettings, OmniglotTask
 from hebbian_snn.plasticity import update_memory
-from hebbian_snn.trained import load_network
+from hebbian_snn.trained import check_sources, load_network
 
 ORIGINAL_FLAGS = words("""--iterations 200 --pin_data_to_memory --use_pretrained_protonet 1
     --protonet_checkpoint_path PATH --freeze_protonet --learn_if_thresholds --fix_cnn_thresholds
@@ -390,10 +390,23 @@ def test_another_front_end_is_noticed(two_networks, few_characters, tmp_path, ca
     path = tmp_path / "other.safetensors"
     checkpoint = load_checkpoint(two_networks[0])
     metadata = checkpoint.metadata
-    metadata["data"]["cnn"]["thresholds"][0] += 0.1
+    metadata["data"]["cnn"]["threshold_images"] += 1
     save_checkpoint(path, checkpoint.tensors, metadata)
     assert omniglot_figure.main(["--networks", str(path), "--out", str(tmp_path)]) == 1
-    assert "was trained in another way (cnn.thresholds" in capsys.readouterr().err
+    assert "was trained in another way (cnn.threshold_images" in capsys.readouterr().err
+
+
+def test_a_checkpoint_knows_its_thresholds(two_networks, tmp_path, monkeypatch):
+    """So nothing is balanced again where the data and the prototypical network are the same."""
+    monkeypatch.setattr(conversion, "FOLDER", tmp_path / "nothing stored")
+    monkeypatch.setattr(conversion, "balance_thresholds", None)
+    trained = load_network(OmniglotTask, two_networks[0])
+    check_sources(trained.task, trained.checkpoint)
+    told = trained.checkpoint.metadata["data"]["cnn"]["thresholds"]
+    for task in (trained.task, trained.task.altered(trained.task.settings)):
+        encoder, about = task._frozen
+        assert about["thresholds"] == told
+        assert [float(block.thr) for block in encoder.blocks] == pytest.approx(told)
 
 
 def test_without_networks_one_sentence(tmp_path, capsys, monkeypatch):
