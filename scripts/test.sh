@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up everything, then runs lint and tests. Arguments go to pytest, e.g.
 #   scripts/test.sh tests/dasbe -k kmeans        scripts/test.sh -m "not slow"
-# Without arguments the GPU kernels are tested as well: on a GPU, or else in Triton's interpreter.
+# Without arguments one process for each core shares them (at most 8), and the GPU kernels are tested
+# as well: on a GPU, or else in Triton's interpreter.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$SNN_ROOT"
@@ -19,8 +20,11 @@ fi
 
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-"$PYTHON" -m pytest "$@"
-if [[ $# == 0 ]] && has_triton && "$PYTHON" -c 'import sys, torch; sys.exit(torch.cuda.is_available())'
+if [[ $# != 0 ]]; then
+    exec "$PYTHON" -m pytest "$@"
+fi
+OMP_NUM_THREADS=1 "$PYTHON" -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+if has_triton && "$PYTHON" -c 'import sys, torch; sys.exit(torch.cuda.is_available())'
 then
     TRITON_INTERPRET=1 "$PYTHON" -m pytest --durations=3 \
         tests/gust/test_gust_gpu.py tests/snn_tha/test_snn_tha_gpu.py

@@ -1,0 +1,13 @@
+"""How tests are shared among processes (``pytest -n 2 --dist loadgroup``, as scripts/test.sh does)."""
+
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The tests of a file stay together, for they share what was trained for them; those that take
+    a notebook each do not."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        group = item.name if item.path.stem == "test_notebooks" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
