@@ -1,4 +1,4 @@
-"""How tests are shared among processes (``pytest -n 2 --dist loadgroup``, as scripts/test.sh does)."""
+"""How processes share the tests (``pytest -n 2 --dist loadgroup``, as scripts/test.sh has it)."""
 
 import pytest
 
