@@ -572,14 +572,14 @@ OTHERS = {
 @pytest.mark.parametrize(
     ("flags", "answers", "gone"),
     [
-        ([], "", {GENERATED}),
-        ([], "n\ny\n", {GENERATED, STATE}),
-        ([], "y\nno\n", {GENERATED, RESULT}),
-        (["--yes"], "", {GENERATED, RESULT, STATE}),
-        (["--checkpoints"], "", {GENERATED}),
-        (["--checkpoints", "--yes"], "", {GENERATED, RESULT, STATE, NETWORK}),
-        (["--help"], "", set()),
-        (["--everything"], "", set()),
+        ([], "", [GENERATED]),
+        ([], "n\ny\n", [GENERATED, STATE]),
+        ([], "y\nno\n", [GENERATED, RESULT]),
+        (["--yes"], "", [GENERATED, RESULT, STATE]),
+        (["--checkpoints"], "", [GENERATED]),
+        (["--checkpoints", "--yes"], "", [GENERATED, RESULT, STATE, NETWORK]),
+        (["--help"], "", []),
+        (["--everything"], "", []),
     ],
     ids=str,
 )
@@ -596,7 +596,7 @@ def test_clean_deletes_what_it_may_and_lists_it(tmp_path, flags, answers, gone):
     done = subprocess.run([script, *flags], input=answers, capture_output=True, text=True)
     assert done.returncode == ("--everything" in flags), done.stderr
     left = {name for name in everything if (root / name).exists()}
-    assert everything - left == gone
+    assert everything - left == set(gone)
     for name in gone:
         listed = Path(name).parent if name == RESULT else Path(name)
         assert f"  {listed}\n" in done.stdout
