@@ -56,12 +56,13 @@ def test_numpy_torch_and_nan_become_plain_json(tmp_path: Path) -> None:
     assert (first.value, first.spread, first.n) == (0.5, None, 3)
 
 
-def test_the_environment_is_inside() -> None:
+def test_the_environment_is_inside(monkeypatch) -> None:
+    monkeypatch.setattr("sys.orig_argv", ["/somewhere/python3", "-m", "x.y", "--out", "a b"])
     record = example()
     assert record.versions["torch"].startswith(torch.__version__.split("+")[0])
     assert record.versions["numpy"] == np.__version__
     assert record.device and record.threads == torch.get_num_threads()
-    assert "pytest" in record.command
+    assert record.command == "python -m x.y --out 'a b'"
     age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record.created)
     assert abs(age.total_seconds()) < 60
 
