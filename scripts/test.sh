@@ -23,9 +23,11 @@ fi
 if [[ $# != 0 ]]; then
     exec "$PYTHON" -m pytest "$@"
 fi
-OMP_NUM_THREADS=1 "$PYTHON" -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+export OMP_NUM_THREADS=1
+in_parallel=(--numprocesses auto --maxprocesses 8)
+"$PYTHON" -m pytest "${in_parallel[@]}" --dist loadgroup
 if has_triton && "$PYTHON" -c 'import sys, torch; sys.exit(torch.cuda.is_available())'
 then
-    TRITON_INTERPRET=1 "$PYTHON" -m pytest --durations=3 \
+    TRITON_INTERPRET=1 "$PYTHON" -m pytest "${in_parallel[@]}" --dist load --durations=3 \
         tests/gust/test_gust_gpu.py tests/snn_tha/test_snn_tha_gpu.py
 fi
