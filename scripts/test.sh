@@ -25,7 +25,7 @@ if [[ $# != 0 ]]; then
 fi
 export OMP_NUM_THREADS=1
 in_parallel=(--numprocesses auto --maxprocesses 8)
-"$PYTHON" -m pytest "${in_parallel[@]}" --dist loadgroup
+"$PYTHON" -m pytest "${in_parallel[@]}" --dist loadgroup --durations=25
 if has_triton && "$PYTHON" -c 'import sys, torch; sys.exit(torch.cuda.is_available())'
 then
     TRITON_INTERPRET=1 "$PYTHON" -m pytest "${in_parallel[@]}" --dist load --durations=3 \
