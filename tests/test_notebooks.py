@@ -157,6 +157,8 @@ def test_the_index_lists_every_notebook() -> None:
 def offline(tmp_path: Path, monkeypatch) -> None:
     """The environment of a kernel without data, network and the user's own Jupyter settings."""
     monkeypatch.delenv("SNN_DATA", raising=False)
+    # Other tests keep the other cores busy, where two threads are slower than one.
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
     for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nobody answers there
     for place in ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
