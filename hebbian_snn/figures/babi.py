@@ -79,14 +79,14 @@ class Plan:
 
 def test_errors(network: Checkpoint, plan: Plan) -> np.ndarray:
     """100 for every test question (n,) that is answered wrongly, else 0."""
-    accuracy = network.metadata["test"]["accuracy"]
-    if plan.profile == "full":
+    tested = network.metadata.get("test")  # not there while a network is a snapshot
+    if plan.profile == "full" or tested is None:
         trained = load_network(QuestionAnsweringTask, network.path, plan.device)
         check_sources(trained.task, trained.checkpoint)
         group = Distributed(0, 1, plan.device)
-        accuracy = Trainer(trained.task, trained.network, group).evaluate("test")["accuracy"]
+        tested = Trainer(trained.task, trained.network, group).evaluate("test")
     count = network.metadata["data"]["test_questions"]
-    return 100.0 * (np.arange(count) >= round(accuracy * count))
+    return 100.0 * (np.arange(count) >= round(tested["accuracy"] * count))
 
 
 def compute(plan: Plan, settings: BabiFigureSettings) -> tuple[Record, dict[str, np.ndarray]]:
