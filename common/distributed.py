@@ -107,6 +107,7 @@ class Distributed:
         self.all_reduce_sum(torch.zeros(1, device=self.device))
 
     def close(self) -> None:
+        """Leave the group of processes; without effect for a single one."""
         if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 

@@ -78,6 +78,7 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
+        """The last ``patience`` scores were no better than the best before them."""
         return self.patience is not None and self.waited >= self.patience
 
     def update(self, score: float) -> bool:
@@ -92,9 +93,11 @@ class EarlyStopping:
         return improved
 
     def state_dict(self) -> dict[str, float | int]:
+        """What an exact resume needs."""
         return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a :meth:`state_dict`."""
         self.best, self.waited = state["best"], state["waited"]
 
 

@@ -278,12 +278,17 @@ class CallableNetwork:
         self.function = function
 
     def encode(self, coincidences: Tensor) -> Tensor:
+        """The coincidences themselves: the function does everything in :meth:`decode`."""
         return coincidences
 
     def step(self, drive: Tensor, state: Any, uniform: Any, refractory: int) -> tuple[Tensor, Any]:
+        """No code neurons, no state."""
         return drive, state
 
     def decode(self, code: Tensor) -> Tensor:
+        """The function's output, (M, H*W). Raises :class:`UserError` if it fails or has
+        another shape.
+        """
         try:
             output, _ = self.function(code)
         except (RuntimeError, TypeError, ValueError) as error:

@@ -65,6 +65,7 @@ class Events(NamedTuple):
 
     @property
     def n_recordings(self) -> int:
+        """How many recordings are packed here."""
         return len(self.durations)
 
 

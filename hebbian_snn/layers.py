@@ -40,6 +40,7 @@ class LinearEmbedding(nn.Module):
         self.weight = start_weight(embedding_size, n_inputs, generator=generator)
 
     def forward(self, vectors: Tensor) -> Tensor:
+        """(..., F) to (..., E)."""
         return functional.linear(vectors, self.weight)
 
 
@@ -60,6 +61,7 @@ class Embedding(nn.Module):
             nn.init.zeros_(self.weight.data[0])
 
     def forward(self, words: Tensor) -> Tensor:
+        """Integers (...) to (..., E)."""
         return functional.embedding(words, self.weight, padding_idx=0 if self.nil else None)
 
 
@@ -81,6 +83,7 @@ class SentenceEncoding(nn.Module):
         self.keep_last = keep_last
 
     def forward(self, words: Tensor) -> Tensor:
+        """(..., W, E) to (..., E)."""
         encoding = self.encoding
         if self.keep_last:
             encoding = torch.cat([encoding[:-1], encoding[-1:].detach()])

@@ -4,5 +4,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 "$PYTHON" -m hebbian_snn.figures.associations "$@"
-case " $* " in *" --help "* | *" -h "*) exit ;; esac
-exec "$PYTHON" -m hebbian_snn.plot_memorizing_associations_task
+source "$(dirname "${BASH_SOURCE[0]}")/activity.sh" plot_memorizing_associations_task "$@"

@@ -4,7 +4,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 "$PYTHON" -m hebbian_snn.figures.cross_modal "$@"
-case " $* " in *" --help "* | *" -h "*) exit ;; esac
-data=()
-case " $* " in *" --data embedded "* | *" --data=embedded "*) data=(--data embedded) ;; esac
-exec "$PYTHON" -m hebbian_snn.plot_cross_modal_associations_task ${data[@]+"${data[@]}"}
+source "$(dirname "${BASH_SOURCE[0]}")/activity.sh" plot_cross_modal_associations_task "$@"

@@ -4,7 +4,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../setup.sh"
 "$PYTHON" -m hebbian_snn.figures.omniglot "$@"
-case " $* " in *" --help "* | *" -h "*) exit ;; esac
-data=()
-case " $* " in *" --data embedded "* | *" --data=embedded "*) data=(--data embedded) ;; esac
-exec "$PYTHON" -m hebbian_snn.plot_omniglot_one_shot_task ${data[@]+"${data[@]}"}
+source "$(dirname "${BASH_SOURCE[0]}")/activity.sh" plot_omniglot_one_shot_task "$@"

@@ -48,6 +48,7 @@ class Gradients(NamedTuple):
 
 @triton.jit
 def load_parameters(numbers):
+    """Decay, gain, threshold and dampening, which lie there in this order."""
     return Parameters(
         tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2), tl.load(numbers + 3)
     )
@@ -55,6 +56,7 @@ def load_parameters(numbers):
 
 @triton.jit
 def load_neurons(neurons, place, inside):
+    """Membranes, spikes and counters of a block; 0 where there is no neuron."""
     return Neurons(
         tl.load(neurons.v + place, mask=inside, other=0),
         tl.load(neurons.z + place, mask=inside, other=0),
@@ -64,6 +66,7 @@ def load_neurons(neurons, place, inside):
 
 @triton.jit
 def store_neurons(neurons, place, inside, values):
+    """Write a block that :func:`load_neurons` would read."""
     tl.store(neurons.v + place, values.v, mask=inside)
     tl.store(neurons.z + place, values.z, mask=inside)
     tl.store(neurons.r + place, values.r, mask=inside)
@@ -71,6 +74,7 @@ def store_neurons(neurons, place, inside, values):
 
 @triton.jit
 def load_gradients(gradients, place, inside):
+    """Gradients of a block's membranes and spikes; 0 where there is no neuron."""
     return Gradients(
         tl.load(gradients.v + place, mask=inside, other=0),
         tl.load(gradients.z + place, mask=inside, other=0),
@@ -79,6 +83,7 @@ def load_gradients(gradients, place, inside):
 
 @triton.jit
 def store_gradients(gradients, place, inside, values):
+    """Write a block that :func:`load_gradients` would read."""
     tl.store(gradients.v + place, values.v, mask=inside)
     tl.store(gradients.z + place, values.z, mask=inside)
 
