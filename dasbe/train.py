@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from common.checkpoints import load_training_state, save_training_state
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError, command_line
-from common.runs import RunFiles, add_run_arguments, check_same_run, finish_run, start_run
+from common.learner import Learner
+from common.runs import RunFiles, add_run_arguments, finish_run, start_run
 from common.settings import add_arguments, overrides_from_args, to_dict
 from common.training import (
     EarlyStopping,
@@ -55,13 +55,8 @@ def train(
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     stopping = EarlyStopping(settings.training.patience)
     run = {**to_dict(settings), "seed": seed, "data": objective.about}
-    state = {"epoch": 0, "seconds": 0.0, "best": {}}
-    if files.state.exists():
-        state = load_training_state(files.state)
-        check_same_run(state["run"], run, files.state)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        stopping.load_state_dict(state["stopping"])
+    learner = Learner(network, optimizer, stopping, run)
+    state = learner.start(files.state)
     log = MetricLog(files.log, state["epoch"]) if group.is_main else None
     bar = progress(
         total=settings.training.epochs,
@@ -90,22 +85,13 @@ def train(
                 "epoch": state["epoch"] + 1,
                 "validation_loss_clean": clean,
                 "validation_loss_noisy": noisy,
-                "tensors": {k: v.cpu().clone() for k, v in network.state_dict().items()},
+                "tensors": learner.tensors(),
             }
         state["epoch"] += 1
         state["seconds"] += time.perf_counter() - began
         if group.is_main:
             log.write(state["epoch"], loss=loss, clean=clean, noisy=noisy, learning_rate=rate)
-            save_training_state(
-                files.state,
-                {
-                    **state,
-                    "run": run,
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "stopping": stopping.state_dict(),
-                },
-            )
+            learner.save(files.state, state)
         bar.update()
         bar.set_postfix(loss=f"{loss:.4f}", best=f"{stopping.best:.4f}")
     bar.close()

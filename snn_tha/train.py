@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.checkpoints import load_training_state, save_training_state
 from common.distributed import Distributed
-from common.runs import RunFiles, check_same_run
+from common.learner import Learner
+from common.runs import RunFiles
 from common.settings import to_dict
 from common.training import (
     EarlyStopping,
@@ -234,13 +234,8 @@ def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
     optimizer = build_optimizer(network, training)
     stopping = EarlyStopping(training.patience)
     run = {**to_dict(settings), "seed": trainer.seed, "data": data.about}
-    state = {"epoch": 0, "optimizer_steps": 0, "seconds": 0.0, "best": {}}
-    if files.state.exists():
-        state = load_training_state(files.state)
-        check_same_run(state["run"], run, files.state)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        stopping.load_state_dict(state["stopping"])
+    learner = Learner(network, optimizer, stopping, run)
+    state = learner.start(files.state, optimizer_steps=0)
     log = MetricLog(files.log, state["epoch"]) if group.is_main else None
     while state["epoch"] < training.epochs and not stopping.should_stop:
         began = time.perf_counter()
@@ -251,21 +246,12 @@ def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
         line = scores(trainer, network, state["optimizer_steps"])
         state["epoch"] += 1
         if stopping.update(1 - line[f"{training.select_on}_accuracy"]):
-            tensors = {k: v.cpu().clone() for k, v in network.state_dict().items()}
+            tensors = learner.tensors()
             state["best"] = {"epoch": state["epoch"], **line, "tensors": tensors}
         state["seconds"] += time.perf_counter() - began
         if group.is_main:
             log.write(state["epoch"], loss=loss, **line, seconds=round(train_seconds, 2))
-            save_training_state(
-                files.state,
-                {
-                    **state,
-                    "run": run,
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "stopping": stopping.state_dict(),
-                },
-            )
+            learner.save(files.state, state)
     return state
 
 

@@ -11,8 +11,10 @@ import time
 import pytest
 import torch
 from dasbe_examples import SHAPES, lively_network, random_images
+from interruption import interrupt_after
 from torch.nn.functional import binary_cross_entropy
 
+from common import learner
 from common.checkpoints import load_checkpoint
 from common.distributed import Distributed
 from common.paths import ROOT
@@ -257,26 +259,12 @@ def test_training_stops_early(tmp_path):
     assert metadata["epochs"] == 3
 
 
-def interrupt_after(monkeypatch, epochs):
-    """Ctrl-C once the state after so many epochs is saved."""
-    save, count = train.save_training_state, 0
-
-    def saved(path, state):
-        nonlocal count
-        save(path, state)
-        count += 1
-        if count == epochs:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "save_training_state", saved)
-
-
 @pytest.mark.parametrize("kind", [[], SPIKING], ids=["autoencoder", "spiking_code"])
 def test_ctrl_c_and_on(kind, tmp_path, monkeypatch, capsys):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     assert train.main(flags(straight, *kind)) == 0
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 3)
+        interrupt_after(patch, learner, 3)
         assert train.main(flags(stopped, *kind)) == 130
     assert "interrupted" in capsys.readouterr().err
     assert not (stopped / "net.safetensors").exists()
@@ -288,7 +276,7 @@ def test_ctrl_c_and_on(kind, tmp_path, monkeypatch, capsys):
 
 def test_an_unfinished_run_is_not_mixed_with_another(whole, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
+        interrupt_after(patch, learner, 2)
         assert train.main(flags(tmp_path)) == 130
     capsys.readouterr()
     for other, says in (
@@ -305,7 +293,7 @@ def test_an_unfinished_run_is_not_mixed_with_another(whole, tmp_path, monkeypatc
 
 def test_overwrite_forgets_an_unfinished_run(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
+        interrupt_after(patch, learner, 2)
         assert train.main(flags(tmp_path, "--seed", "4")) == 130
     assert train.main(flags(tmp_path, "--overwrite")) == 0
     same_training(finished(tmp_path), whole)
@@ -313,7 +301,7 @@ def test_overwrite_forgets_an_unfinished_run(whole, tmp_path, monkeypatch):
 
 def test_a_damaged_state_is_named(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 1)
+        interrupt_after(patch, learner, 1)
         assert train.main(flags(tmp_path)) == 130
     capsys.readouterr()
     state = tmp_path / "partial" / "dasbe_net.pt"

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from gust_direct import PackageDraws, direct_run
+from interruption import interrupt_after
 
+from common import learner
 from common.checkpoints import load_checkpoint
 from common.distributed import Distributed
 from common.paths import ROOT
@@ -285,25 +287,11 @@ def test_training_stops_early(tmp_path):
     assert metadata["epochs"] == 3
 
 
-def interrupt_after(monkeypatch, epochs):
-    """Ctrl-C once the state after so many epochs is saved."""
-    save, count = train.save_training_state, 0
-
-    def saved(path, state):
-        nonlocal count
-        save(path, state)
-        count += 1
-        if count == epochs:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "save_training_state", saved)
-
-
 @pytest.mark.parametrize("epochs", [1, 4, 6])
 def test_ctrl_c_and_on(epochs, whole, tmp_path, monkeypatch, capsys):
     """After the first epoch, in the middle, and between the last epoch and the checkpoint."""
     with monkeypatch.context() as patch:
-        interrupt_after(patch, epochs)
+        interrupt_after(patch, learner, epochs)
         assert train.main(flags(tmp_path)) == 130
     assert "interrupted" in capsys.readouterr().err
     assert not (tmp_path / "net.safetensors").exists()
@@ -316,7 +304,7 @@ def test_ctrl_c_and_on(epochs, whole, tmp_path, monkeypatch, capsys):
 def test_patience_is_remembered_over_an_interruption(tmp_path, monkeypatch):
     stuck = ["--learning_rate", "0", "--patience", "3"]
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 3)
+        interrupt_after(patch, learner, 3)
         assert train.main(flags(tmp_path, *stuck)) == 130
     assert train.main(flags(tmp_path, *stuck)) == 0
     assert finished(tmp_path).metadata["epochs"] == 4
@@ -324,7 +312,7 @@ def test_patience_is_remembered_over_an_interruption(tmp_path, monkeypatch):
 
 def test_an_unfinished_run_is_not_mixed_with_another(whole, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
+        interrupt_after(patch, learner, 2)
         assert train.main(flags(tmp_path)) == 130
     capsys.readouterr()
     for other, says in (
@@ -343,7 +331,7 @@ def test_an_unfinished_run_is_not_mixed_with_another(whole, tmp_path, monkeypatc
 
 def test_a_snapshot_shows_what_is_there_and_training_goes_on(whole, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 4)
+        interrupt_after(patch, learner, 4)
         assert train.main(flags(tmp_path)) == 130
     capsys.readouterr()
     assert "seed: 0 there, 3 here" in error_of(
@@ -364,7 +352,7 @@ def test_a_snapshot_shows_what_is_there_and_training_goes_on(whole, tmp_path, mo
 
 def test_overwrite_forgets_an_unfinished_run(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
+        interrupt_after(patch, learner, 2)
         assert train.main(flags(tmp_path, "--seed", "4")) == 130
     assert train.main(flags(tmp_path, "--overwrite")) == 0
     same_training(finished(tmp_path), whole)
@@ -372,7 +360,7 @@ def test_overwrite_forgets_an_unfinished_run(whole, tmp_path, monkeypatch):
 
 def test_a_damaged_state_is_named(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 1)
+        interrupt_after(patch, learner, 1)
         assert train.main(flags(tmp_path)) == 130
     capsys.readouterr()
     state = tmp_path / "partial" / "gust_net.pt"

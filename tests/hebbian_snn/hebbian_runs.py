@@ -53,22 +53,6 @@ def same_training(folder, other):
         assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
-def interrupt_after(monkeypatch, epochs):
-    """Ctrl-C once the state after so many epochs is saved."""
-    from hebbian_snn import supervised
-
-    save, count = supervised.save_training_state, 0
-
-    def saved(path, state):
-        nonlocal count
-        save(path, state)
-        count += 1
-        if count == epochs:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(supervised, "save_training_state", saved)
-
-
 def environment():
     """Of a process of its own, with one thread."""
     return {

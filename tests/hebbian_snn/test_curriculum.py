@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hebbian_runs import finished, interrupt_after, last_state, run, same_training
+from hebbian_runs import finished, last_state, run, same_training
+from interruption import interrupt_after
 
 from common.distributed import Distributed
 from common.training import generator
+from hebbian_snn import supervised
 from hebbian_snn.associations import AssociationsSettings, AssociationsTask
 from hebbian_snn.config import task_settings
 from hebbian_snn.curriculum import STEPS, Curriculum
@@ -127,7 +129,7 @@ def test_a_resumed_training_goes_on_with_it(tmp_path, monkeypatch):
     assert [line["pairs"] for line in finished(whole).metadata["curve"]] == [1] * 6 + [2] * 2
     for epochs in (3, 6):
         with monkeypatch.context() as patch:
-            interrupt_after(patch, epochs)
+            interrupt_after(patch, supervised, epochs)
             assert run(cut, *EASY, "--overwrite") == 130
     assert run(cut, *EASY, "--overwrite") == 0
     same_training(cut, whole)

@@ -9,16 +9,20 @@ import torch
 from hebbian_runs import (
     finished,
     flags,
-    interrupt_after,
     last_state,
     log,
     run,
     same_training,
     words,
 )
+from interruption import interrupt_after
 
 from common.checkpoints import save_checkpoint
-from hebbian_snn import memorizing_associations_task, memorizing_associations_task_relu
+from hebbian_snn import (
+    memorizing_associations_task,
+    memorizing_associations_task_relu,
+    supervised,
+)
 from hebbian_snn.associations import AssociationsTask
 from hebbian_snn.command import task_parser
 from hebbian_snn.supervised import should_stop
@@ -125,7 +129,7 @@ def test_a_run_repeats_itself_and_seeds_differ(whole, tmp_path):
 @pytest.mark.parametrize("epochs", [1, 3, 4])
 def test_ctrl_c_and_on(epochs, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, epochs)
+        interrupt_after(patch, supervised, epochs)
         assert run(tmp_path) == 130
     assert not (tmp_path / "net.safetensors").exists()
     assert run(tmp_path) == 0
@@ -134,7 +138,7 @@ def test_ctrl_c_and_on(epochs, whole, tmp_path, monkeypatch):
 
 def test_a_state_elsewhere_is_resumed_by_name(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
+        interrupt_after(patch, supervised, 2)
         assert run(tmp_path / "there", "--epochs", "3") == 130
     state = tmp_path / "there" / "partial" / "hebbian_snn_net.pt"
     assert run(tmp_path / "here", "--resume", str(state)) == 0
@@ -305,7 +309,7 @@ def test_a_damaged_file(name, whole, tmp_path, capsys):
 
 def test_an_unfinished_run_is_not_mixed_with_another(whole, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
+        interrupt_after(patch, supervised, 2)
         assert run(tmp_path) == 130
     assert [line["epoch"] for line in log(tmp_path)] == [1, 2]
     capsys.readouterr()

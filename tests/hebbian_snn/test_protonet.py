@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
-from hebbian_runs import interrupt_after, words
+from hebbian_runs import words
+from interruption import interrupt_after
 from torch.nn import functional
 
 from common.checkpoints import load_checkpoint
 from common.distributed import Distributed
 from common.training import generator
-from hebbian_snn import pretrain_digit_classifier, pretrain_protonet
+from hebbian_snn import pretrain_digit_classifier, pretrain_protonet, supervised
 from hebbian_snn.config import task_settings
 from hebbian_snn.digit_classifier import ClassifierSettings, ClassifierTask
 from hebbian_snn.digits import heard_rates, spoken_digits, written_digits
@@ -181,7 +182,7 @@ def test_pre_training_goes_on_after_ctrl_c(tmp_path, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert pretrain_protonet.main(files(whole, *EPISODES)) == 0
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 1)
+        interrupt_after(patch, supervised, 1)
         assert pretrain_protonet.main(files(stopped, *EPISODES)) == 130
     assert pretrain_protonet.main(files(stopped, *EPISODES)) == 0
     one, two = (load_checkpoint(folder / "net.safetensors") for folder in (whole, stopped))

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from hebbian_runs import finished, interrupt_after, same_training, words
+from hebbian_runs import finished, same_training, words
+from interruption import interrupt_after
 
 from common.checkpoints import save_checkpoint
 from common.errors import NotThereError
 from common.training import generator
-from hebbian_snn import question_answering_networks, question_answering_task
+from hebbian_snn import question_answering_networks, question_answering_task, supervised
 from hebbian_snn.config import task_settings
 from hebbian_snn.kernels import lif_scan, read_memory, write_memory
 from hebbian_snn.layers import SentenceEncoding
@@ -250,7 +251,7 @@ def run(folder, *more, task=question_answering_task):
 def test_interrupted_training_is_the_uninterrupted_one(tmp_path, monkeypatch):
     assert run(tmp_path / "a") == 0
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
+        interrupt_after(patch, supervised, 2)
         assert run(tmp_path / "b") == 130
     assert run(tmp_path / "b") == 0
     same_training(tmp_path / "a", tmp_path / "b")

@@ -6,6 +6,7 @@ import types
 import pytest
 import torch
 from hebbian_runs import finished, words
+from interruption import interrupt_after
 from test_ppo import small_task
 
 from common.checkpoints import load_training_state
@@ -43,14 +44,7 @@ def curve(folder):
 def test_interrupted_training_is_the_uninterrupted_one(tmp_path, monkeypatch, relu):
     assert run(tmp_path / "a", *relu) == 0
     with monkeypatch.context() as patch:
-        save = reinforcement.save_training_state
-
-        def saved(path, state):
-            save(path, state)
-            if state["epoch"] == 4:
-                raise KeyboardInterrupt
-
-        patch.setattr(reinforcement, "save_training_state", saved)
+        interrupt_after(patch, reinforcement, 2)
         assert run(tmp_path / "b", *relu) == 130
     assert load_training_state(tmp_path / "b/partial/hebbian_snn_net.pt")["epoch"] == 4
     assert run(tmp_path / "b", *relu) == 0

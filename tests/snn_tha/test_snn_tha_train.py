@@ -12,8 +12,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from interruption import interrupt_after
 from snn_tha_direct import DirectNetwork
 
+from common import learner
 from common.checkpoints import load_checkpoint
 from common.distributed import Distributed
 from common.paths import ROOT
@@ -292,17 +294,8 @@ def test_the_original_selects_on_test_data(tmp_path):
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_ctrl_c_and_on(epochs, whole, tmp_path, monkeypatch, capsys):
     """After the first epoch, and between the last one and the checkpoint."""
-    save, count = train.save_training_state, 0
-
-    def saved(path, state):
-        nonlocal count
-        save(path, state)
-        count += 1
-        if count == epochs:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(train, "save_training_state", saved)
+        interrupt_after(patch, learner, epochs)
         assert run.main(flags(tmp_path)) == 130
     assert not (tmp_path / "net.safetensors").exists()
     log = (tmp_path / "partial" / "snn_tha_net.jsonl").read_text().splitlines()

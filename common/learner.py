@@ -1,0 +1,58 @@
+"""What a training changes from epoch to epoch, and its way to the disk and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from common.checkpoints import load_training_state, save_training_state
+from common.runs import check_same_run
+from common.training import EarlyStopping
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network that is being trained, with all that an exact resume restores.
+
+    Args:
+        network, optimizer, stopping: changed by every epoch.
+        run: settings, seed and data as plain values; a state of another run is refused.
+    """
+
+    network: nn.Module
+    optimizer: Optimizer
+    stopping: EarlyStopping
+    run: dict[str, Any]
+
+    def start(self, path: Path, **counters: int) -> dict[str, Any]:
+        """The state to train on from: that of the unfinished training at ``path``, which is taken
+        up, or a new one with epoch 0, nothing in ``best``, and these ``counters``.
+
+        Raises :class:`UserError` for a damaged file, and for a training of another run.
+        """
+        if not path.exists():
+            return {"epoch": 0, "seconds": 0.0, "best": {}, **counters}
+        state = load_training_state(path)
+        check_same_run(state["run"], self.run, path)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.stopping.load_state_dict(state["stopping"])
+        return state
+
+    def save(self, path: Path, state: dict[str, Any]) -> None:
+        """Write ``state`` with everything :meth:`start` needs, atomically."""
+        parts = {
+            "run": self.run,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "stopping": self.stopping.state_dict(),
+        }
+        save_training_state(path, {**state, **parts})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of the network's numbers, on the CPU."""
+        return {name: value.cpu().clone() for name, value in self.network.state_dict().items()}
