@@ -245,9 +245,15 @@ def measurements(dataset: str, condition: str, networks: list[Checkpoint]) -> li
         found.append(mean_measurement(f"{name}, spikes per neuron and step", rates, **common))
         found.append(mean_measurement(f"{name}, dead neurons", dead, unit="%", **common))
     seconds = [line["seconds"] for m in about for line in m["curve"]]
-    note = "training alone, mean over all epochs"
     found.append(
-        mean_measurement(f"{title}: time of an epoch", seconds, unit="s", note=note, **common)
+        Measurement(
+            f"{title}: time of an epoch",
+            float(np.median(seconds)),
+            unit="s",
+            n=len(seconds),
+            note="training alone, median over all epochs",
+            **common,
+        )
     )
     return found
 
