@@ -9,13 +9,18 @@ from typing import Any
 
 import numba
 
+LEAST_SHARE = 4
+"""Samples that are worth a thread: fewer of short sequences, as the minibatches of games are, took
+longer on two threads than on one (``python -m benchmarks.hebbian_concentration``)."""
+
 
 def in_shares(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
     """Call ``kernel(begin, end, *arguments)`` for shares of ``count`` samples, each on a thread.
 
-    The kernel is compiled with ``nogil``; as many threads as ``numba.get_num_threads()``.
+    The kernel is compiled with ``nogil``; at most as many threads as ``numba.get_num_threads()``,
+    each with :data:`LEAST_SHARE` samples or more.
     """
-    threads = min(numba.get_num_threads(), count)
+    threads = min(numba.get_num_threads(), count // LEAST_SHARE)
     if threads <= 1:
         kernel(0, count, *arguments)
         return
