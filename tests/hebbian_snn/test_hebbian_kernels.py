@@ -298,6 +298,21 @@ def test_layouts_empty_batches_and_threads(name, monkeypatch):
     assert relative(*means) < 1e-9
 
 
+@pytest.mark.parametrize(("count", "expected"), [(0, 1), (7, 1), (8, 2), (11, 2)])
+def test_a_thread_takes_at_least_four_samples(count, expected):
+    """And all shares together are all samples, each once."""
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("numba has one thread here")
+    threads, bounds = numba.get_num_threads(), []
+    try:
+        numba.set_num_threads(2)
+        shares.in_shares(lambda begin, end: bounds.append((begin, end)), count)
+    finally:
+        numba.set_num_threads(threads)
+    assert len(bounds) == expected
+    assert sorted(n for bound in bounds for n in range(*bound)) == list(range(count))
+
+
 def test_an_empty_batch():
     for run, inputs in (
         (scan, scan_inputs(0, 5, 3)),
