@@ -12,6 +12,7 @@ from pathlib import Path
 import numba
 import torch
 
+from common.arguments import Parser
 from common.errors import UserError
 from common.files import write_json
 from common.records import device_name
@@ -42,9 +43,7 @@ def benchmark_parser(
     description: str | None, repeats: int = 3, threads: bool = True
 ) -> argparse.ArgumentParser:
     """A parser with --repeats, --json and, unless it is for a GPU, --threads."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=description)
     parser.add_argument(
         "--repeats", type=int, default=repeats, help="times each is run (default %(default)s)"
     )

@@ -9,7 +9,6 @@ sizes, to see that all of them run; its numbers are printed and not kept.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any
 
 import torch
 
+from common.arguments import Parser
 from common.errors import UserError, command_line
 from common.files import atomic_path, write_json
 from common.paths import ROOT
@@ -245,11 +245,7 @@ def chosen(names: Sequence[str] | None) -> list[Benchmark]:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
     add("--only", nargs="+", metavar="NAME", help="these benchmarks (--list names all)")
     add("--quick", action="store_true", help="smallest sizes; nothing is kept")

@@ -7,7 +7,6 @@ networks are not trained yet, or whose data are not there, is skipped with a lin
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import report
+from common.arguments import Parser
 from common.errors import NotThereError, UserError, command_line
 from common.paths import RESULTS
 
@@ -155,7 +155,7 @@ def run_jobs(
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     papers = sorted({job.paper for job in JOBS})
-    parser = argparse.ArgumentParser(prog="scripts/reproduce.sh", description=__doc__)
+    parser = Parser(prog="scripts/reproduce.sh", description=__doc__)
     parser.add_argument("--profile", choices=("quick", "full"), default="quick")
     parser.add_argument("--only", help=f"papers, separated by commas, of {', '.join(papers)}")
     parser.add_argument(

@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from matplotlib.figure import Figure
 
+from common.arguments import Parser
 from common.drawing import save_figure
 from common.errors import UserError
 from common.files import atomic_path
@@ -34,11 +35,7 @@ def result_parser(
         module: as in ``python -m module``. description: the module's docstring.
         folder: of its results below ``results/``. profiles: what quick and full are.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {module}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog=f"python -m {module}", description=description)
     parser.add_argument("--profile", choices=("quick", "full"), default="quick", help=profiles)
     parser.add_argument(
         "--data",

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from common.arguments import Parser
 from common.clustering import adjusted_mutual_info
 from common.drawing import (
     DOUBLE_COLUMN,
@@ -141,11 +142,7 @@ def draw(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dasbe.example",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m dasbe.example", description=__doc__)
     parser.add_argument(
         "image", nargs="?", default="1109", help="picture file, or index in train_multi"
     )

@@ -10,7 +10,6 @@ with several processes (``torchrun --nproc_per_node 2 -m dasbe.train ...``).
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from common.arguments import Parser
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError, command_line
@@ -101,11 +101,7 @@ def train(
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dasbe.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m dasbe.train", description=__doc__)
     add_run_arguments(parser)
     parser.add_argument(
         "--data",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.arguments import Parser
 from common.errors import UserError, command_line
 from common.paths import DATA_FILES
 from datasets import hdf5
@@ -191,7 +192,7 @@ def _counts_of(dataset: Dataset, number: int | None, by_group: dict[str, int]) -
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m datasets.generate",
         description="Make the binding datasets, bit-identical with those of the papers.",
         epilog="Sound files that are there already and hold enough are left alone; damaged ones "

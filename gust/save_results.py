@@ -15,7 +15,6 @@ writes ``results/gust_spikes/shapes_3-objects_3-image_44.npz``, to be read with 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.arguments import Parser
 from common.errors import command_line
 from common.paths import RESULTS
 from common.results import save_arrays
@@ -54,11 +54,7 @@ def description_of(plan: ImagePlan) -> str:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gust.save_results",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m gust.save_results", description=__doc__)
     add_image_flags(parser, image_settings())
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(

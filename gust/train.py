@@ -16,7 +16,6 @@ AMI and SynScore of some clean validation images.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 import time
@@ -27,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.arguments import Parser
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import command_line
@@ -251,11 +251,7 @@ def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gust.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m gust.train", description=__doc__)
     add_run_arguments(parser)
     parser.add_argument(
         "--backend",

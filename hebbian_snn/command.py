@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.arguments import Parser
 from common.checkpoints import load_training_state, save_training_state
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
@@ -75,9 +76,7 @@ def task_parser(
     task_type: type[SupervisedTask], description: str | None
 ) -> argparse.ArgumentParser:
     """All flags of a task."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=description)
     add_task_arguments(parser)
     add = parser.add_argument
     add("--start_epoch", type=int, default=0, help="of a new training, from 0 (default: 0)")

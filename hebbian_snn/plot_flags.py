@@ -6,6 +6,7 @@ import argparse
 from dataclasses import is_dataclass
 from pathlib import Path
 
+from common.arguments import Parser
 from common.paths import RESULTS
 from common.settings import add_arguments, from_dict, overrides_from_args, to_dict
 from datasets.choices import DATA_CHOICES
@@ -22,9 +23,7 @@ def plot_parser(
 ) -> argparse.ArgumentParser:
     """All flags; ``network`` is the one to show by default, ``folder`` that of the results, and
     ``generated`` data are neither real nor embedded, so --data has no effect."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=description)
     add = parser.add_argument
     shown = f"network to show (default: {network}"
     shown += ")" if generated else f"; with --data embedded {network}_embedded)"

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from common.arguments import Parser
 from common.checkpoints import load_training_state, save_training_state
 from common.errors import UserError, command_line
 from common.memory import keep_freed_memory
@@ -44,9 +45,7 @@ from hebbian_snn.trained import MODEL, build_from, check_parameters, read_weight
 
 def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
     """All flags."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=description)
     add_task_arguments(parser)
     add = parser.add_argument
     add("--start_update", type=int, default=0, help="of a new training, from 0 (default: 0)")

@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common.arguments import Parser
 from common.checkpoints import load_checkpoint
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
@@ -67,11 +68,7 @@ def spell_switches(arguments: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m snn_tha.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m snn_tha.run", description=__doc__)
     add_run_arguments(parser)
     parser.add_argument(
         "--trials", type=int, default=1, help="trainings, with seeds from --seed on (default: 1)"

@@ -12,7 +12,6 @@ d=0.15``. ``python -m snn_tha.figures.temporal`` draws what is found.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 import time
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.arguments import Parser
 from common.errors import UserError, command_line
 from common.paths import RESULTS
 from common.records import Measurement, Record, mean_measurement, new_record
@@ -332,11 +332,7 @@ def check_seeds(seeds: Sequence[int]) -> Sequence[int]:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m snn_tha.spike_timing",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m snn_tha.spike_timing", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of pattern and weights")
     out = RESULTS / "snn_tha_spike_timing"
     parser.add_argument("--out", type=Path, default=out, help=f"folder (default: {out.name})")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.arguments import Parser
 from common.errors import UserError, command_line
 from common.files import atomic_path, write_json
 from common.paths import RESULTS, ROOT
@@ -34,12 +34,7 @@ examples:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table of all results, and write their page and docs/results.md."""
-    parser = argparse.ArgumentParser(
-        prog="python -m common.report",
-        description=main.__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m common.report", description=main.__doc__, epilog=_EPILOG)
     add = parser.add_argument
     add("--results", type=Path, help="folder of records and page (default: results)")
     add("--records", type=Path, default=RECORDS, help="committed ones (default: docs/results)")
