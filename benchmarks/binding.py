@@ -5,13 +5,12 @@ python -m benchmarks.binding [--datasets bars ...] [--images 100] [--repeats 5] 
 
 Both sides run the loop of 50 iterations, group the pixels by k-means with 10 restarts and compute
 the AMI. Ours is what Table 1 runs, the time of a batch divided by its images; the direct one
-(``tests/dasbe/direct.py``) is PyTorch on single rows and scikit-learn.
+(``dasbe/reference.py``) is PyTorch on single rows and scikit-learn.
 """
 
 from __future__ import annotations
 
 import itertools
-import runpy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,8 +20,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.timing import time_pair
 from common.errors import command_line
-from common.paths import ROOT
 from common.settings import load_settings, to_dict
+from dasbe import reference
 from dasbe.binding import TrainedNetwork, load_network
 from dasbe.config import FOLDER
 from dasbe.evaluation import dasbe_activity, score_chunk
@@ -35,21 +34,18 @@ SEED = 111
 
 def direct_score(trained: TrainedNetwork, images: Images) -> Callable[[int], float]:
     """A function from an image's index to its AMI, computed step by step."""
-    direct = runpy.run_path(str(ROOT / "tests" / "dasbe" / "direct.py"))
     d = trained.settings.dynamics
 
     def score(index: int) -> float:
         image, truth = images.images[index], images.groups[index]
-        draws = direct["FreshDraws"](torch.Generator().manual_seed(index), image.numel())
-        network = direct["direct_network"](
+        draws = reference.FreshDraws(torch.Generator().manual_seed(index), image.numel())
+        network = reference.plain_network(
             trained.settings.network.kind, trained.network, draws, d.window, d.refractory
         )
-        spikes, _ = direct["direct_dynamics"](
-            image, network, d.window, d.refractory, d.iterations, draws
-        )
+        spikes, _ = reference.simulate(image, network, d.window, d.refractory, d.iterations, draws)
         read = spikes[-10:].flatten(0, 1).numpy()
-        labels, _ = direct["direct_groups"](read, int(truth.max()) + 1, index)
-        return direct["direct_ami"](truth, labels)
+        labels, _ = reference.group_pixels(read, int(truth.max()) + 1, index)
+        return reference.ami(truth, labels)
 
     return score
 

@@ -5,7 +5,7 @@ python -m benchmarks.gust [--images 1024] [--repeats 3] [--threads 2] [--float32
 
 Both sides take the same images and the paper's fresh network, drop pixels of the input, unroll the
 iterations, compute the loss, propagate it back through all steps and take a step of Adam. The
-direct side (``tests/gust/gust_direct.py``) is plain PyTorch: a loop over time steps, each operation
+direct side (``gust/reference.py``) is plain PyTorch: a loop over time steps, each operation
 on its own, autograd. Before the clock starts, both compute the loss of a few images with the same
 random numbers, which must agree. A third side takes nothing but the matrix products of all layers
 and steps, forward and backward, in float32, the steps of a window at once. Memory is the peak of
@@ -14,7 +14,6 @@ the process above what it held before (Linux).
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,10 +25,10 @@ from torch import Tensor
 from benchmarks.command import Comparison, benchmark_parser, read_options, report
 from benchmarks.timing import peak_bytes, time_pair
 from common.errors import UserError, command_line
-from common.paths import ROOT
 from common.training import generator
 from datasets.binding import read_group
 from datasets.generate import ensure
+from gust import reference
 from gust.config import Settings, gust_settings
 from gust.dynamics import Noise, drop_pixels
 from gust.network import Autoencoder
@@ -55,25 +54,24 @@ class Direct:
     """The direct implementation for one network and its settings."""
 
     def __init__(self, network: Autoencoder, settings: Settings) -> None:
-        self.parts = runpy.run_path(str(ROOT / "tests" / "gust" / "gust_direct.py"))
         self.network, self.settings = network, settings
         self.generator = generator(SEED, "direct")
 
     def loss(self, clean: Tensor) -> Tensor:
         """The summed loss of (B, P) images with PyTorch's random numbers."""
         kept = torch.rand(clean.shape, generator=self.generator) >= self.settings.training.noise
-        return self._of(clean * kept, clean, self.parts["FreshDraws"](self.generator, *clean.shape))
+        return self._of(clean * kept, clean, reference.FreshDraws(self.generator, *clean.shape))
 
     def loss_with_our_numbers(self, clean: Tensor) -> Tensor:
         """The same with the random numbers of :func:`our_loss`."""
         noise = batch_noise(clean)
         noisy = drop_pixels(clean, self.settings.training.noise, noise)
-        return self._of(noisy, clean, self.parts["PackageDraws"](noise, clean.shape[1]))
+        return self._of(noisy, clean, reference.PackageDraws(noise, clean.shape[1]))
 
     def _of(self, noisy: Tensor, clean: Tensor, draws: Any) -> Tensor:
         d = self.settings.dynamics
         sizes = (d.window, d.refractory, d.thinning, self.settings.training.iterations)
-        return self.parts["direct_loss"](noisy, clean, self.network, *sizes, draws)
+        return reference.batch_loss(noisy, clean, self.network, *sizes, draws)
 
 
 def training_step(

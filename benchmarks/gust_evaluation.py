@@ -5,14 +5,13 @@ python -m benchmarks.gust_evaluation [--images 100] [--repeats 3] [--threads 2] 
 
 Both sides run 30 iterations on clean images, cluster the spikes of the last one by k-medoids
 (Victor-Purpura, q = 3) and score them (AMI; silhouette, q = 1/3). The direct side
-(``tests/gust/gust_direct.py`` for the dynamics) goes one time step at a time and computes the
+(``gust/reference.py`` for the dynamics) goes one time step at a time and computes the
 distance of every pair of pixels by the textbook recursion. Spikes must be the same, and the scores
 of the same clusters; the time of ours is that of the batch divided by its images.
 """
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,10 +20,11 @@ from sklearn.metrics import adjusted_mutual_info_score
 from threadpoolctl import threadpool_limits
 
 from benchmarks.command import Comparison, benchmark_parser, read_options, report
-from benchmarks.silhouette import direct_distance, direct_synchrony
+from benchmarks.silhouette import direct_synchrony
 from benchmarks.timing import time_pair
 from common.errors import UserError, command_line
-from common.paths import ROOT
+from common.victor_purpura import textbook_distance
+from gust import reference
 from gust.dynamics import Noise
 from gust.figures.sources import ensure_test_images, read_test_images
 from gust.scoring import EVALUATION_ROUND, bind_and_score, cluster, score, spikes_of
@@ -39,7 +39,7 @@ def distance_matrix(trains: np.ndarray, q: float) -> np.ndarray:
     distances = np.zeros((len(times), len(times)))
     for i in range(len(times)):
         for j in range(i):
-            distances[i, j] = distances[j, i] = direct_distance(times[i], times[j], q)
+            distances[i, j] = distances[j, i] = textbook_distance(times[i], times[j], q)
     return distances
 
 
@@ -67,19 +67,18 @@ class Direct:
     """The direct implementation for one network; images (1, P), groups (P,)."""
 
     def __init__(self, trained: TrainedNetwork) -> None:
-        self.parts = runpy.run_path(str(ROOT / "tests" / "gust" / "gust_direct.py"))
         self.trained = trained
 
     @torch.inference_mode()
     def spikes(self, image: torch.Tensor, index: int) -> np.ndarray:
         """The (T, P) spikes of the last iteration, with the package's random numbers."""
         settings = self.trained.settings
-        draws = self.parts["PackageDraws"](
+        draws = reference.PackageDraws(
             Noise(SEED, EVALUATION_ROUND, np.array([index])), image.shape[1]
         )
         d = settings.dynamics
         sizes = (d.window, d.refractory, d.thinning, settings.evaluation.settle)
-        spikes, _, _ = self.parts["direct_run"](image, self.trained.network, *sizes, draws)
+        spikes, _, _ = reference.simulate(image, self.trained.network, *sizes, draws)
         return spikes[-1, 0].numpy()
 
     def evaluate(

@@ -14,6 +14,7 @@ from benchmarks.command import Comparison, benchmark_parser, read_options, repor
 from benchmarks.timing import time_pair
 from common.errors import UserError, command_line
 from common.spike_metrics import synchrony_score
+from common.victor_purpura import textbook_distance
 
 N_STEPS, REFRACTORY, Q = 32, 9, 1 / 6
 
@@ -32,21 +33,6 @@ def example_image(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return trains, groups
 
 
-def direct_distance(a: np.ndarray, b: np.ndarray, q: float) -> float:
-    """Victor-Purpura distance of two lists of spike times by the textbook recursion."""
-    table = np.zeros((len(a) + 1, len(b) + 1))
-    table[:, 0] = np.arange(len(a) + 1)
-    table[0, :] = np.arange(len(b) + 1)
-    for i in range(1, len(a) + 1):
-        for j in range(1, len(b) + 1):
-            table[i, j] = min(
-                table[i - 1, j] + 1,
-                table[i, j - 1] + 1,
-                table[i - 1, j - 1] + q * abs(a[i - 1] - b[j - 1]),
-            )
-    return table[-1, -1]
-
-
 def direct_synchrony(trains: np.ndarray, groups: np.ndarray, q: float) -> float:
     """Silhouette over the pixels of groups >= 0, one pair of pixels at a time."""
     kept = groups >= 0
@@ -54,7 +40,7 @@ def direct_synchrony(trains: np.ndarray, groups: np.ndarray, q: float) -> float:
     distances = np.zeros((len(times), len(times)))
     for i in range(len(times)):
         for j in range(i):
-            distances[i, j] = distances[j, i] = direct_distance(times[i], times[j], q)
+            distances[i, j] = distances[j, i] = textbook_distance(times[i], times[j], q)
     return float(silhouette_score(distances, groups[kept], metric="precomputed"))
 
 

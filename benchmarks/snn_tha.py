@@ -4,7 +4,7 @@ python -m benchmarks.snn_tha [--network mnist] [--repeats 3] [--threads 2] [--fl
     [--batch_size 128] [--json FILE]
 
 Both sides take the same batch, a network of the published size and its settings, with dropout, and
-take a step of Adam or SGD on the loss. The direct side (``tests/snn_tha/snn_tha_direct.py``) is
+take a step of Adam or SGD on the loss. The direct side (``snn_tha/reference.py``) is
 plain PyTorch: a loop over time steps, each operation on its own, autograd. Before the clock starts,
 both compute the loss with the same dropout masks, which must agree. Images are random; events have
 the rate of spoken digits. Memory is the peak of the process above what it held before (Linux). It
@@ -15,7 +15,6 @@ both sides.
 from __future__ import annotations
 
 import ctypes
-import runpy
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -28,11 +27,11 @@ from benchmarks.command import Comparison, benchmark_parser, read_options, repor
 from benchmarks.timing import peak_bytes, time_pair
 from common.errors import UserError, command_line
 from common.memory import keep_freed_memory
-from common.paths import ROOT
 from common.training import generator, has_bfloat16
 from snn_tha.config import Settings, tha_settings
 from snn_tha.losses import count_loss
 from snn_tha.network import Draws, Execution
+from snn_tha.reference import PlainNetwork
 from snn_tha.train import build_network, build_optimizer
 
 SEED = 0
@@ -77,8 +76,7 @@ def both_sides(name: str, settings: Settings, batch: Batch, bfloat16: bool) -> t
     ours, theirs = (
         build_network(settings, shape, classes, generator(SEED, "start")) for _ in range(2)
     )
-    direct = runpy.run_path(str(ROOT / "tests" / "snn_tha" / "snn_tha_direct.py"))
-    direct = direct["DirectNetwork"](theirs)
+    direct = PlainNetwork(theirs)
     arguments = (settings.neurons(0), settings.input.steps)
     arguments = (*arguments, Draws(SEED, 0, np.arange(len(batch.labels))))
     execution = Execution(bfloat16=bfloat16)

@@ -28,6 +28,6 @@ class Annealing(NamedTuple):
     alpha: float
 
     def after(self, steps: int) -> float:
-        """The threshold after ``steps`` optimiser steps: :func:`anneal_step` in closed form, so
-        that an interrupted training needs nothing but the number of its steps."""
+        """The threshold after ``steps`` optimiser steps: :func:`anneal_step` in closed form, where
+        an epoch begins (also of a resumed training) and where a network is tested."""
         return self.final + (self.start - self.final) * (1 - self.alpha) ** steps

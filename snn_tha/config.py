@@ -187,11 +187,16 @@ class Settings:
             return "full_precision"
         return "annealing" if self.neuron.annealing else self.neuron.fixed
 
+    @property
+    def annealings(self) -> list[Annealing]:
+        """The way of every layer's threshold."""
+        return self.neuron.annealings(self.network.binarize)
+
     def neurons(self, optimizer_steps: int) -> list[LIFParameters]:
         """Every layer's neurons after so many optimiser steps."""
         return [
             LIFParameters(self.neuron.beta, way.after(optimizer_steps), self.neuron.slope)
-            for way in self.neuron.annealings(self.network.binarize)
+            for way in self.annealings
         ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from common.training import (
     has_bfloat16,
     progress,
 )
+from snn_tha.annealing import Annealing, anneal_step
 from snn_tha.config import Settings, TrainingSettings
 from snn_tha.data import DataSet, Samples
 from snn_tha.losses import count_loss, n_correct
@@ -125,15 +127,17 @@ class Trainer:
         )
         total = torch.zeros((), dtype=torch.float64, device=self.group.device)
         windows = generator(self.seed, "windows", epoch) if self.data.random_windows else None
+        neurons = self.settings.neurons(optimizer_steps)
+        annealings = self.settings.annealings
         for batch in progress(batches, desc=f"epoch {epoch + 1}", unit="batch", shown=shown):
             optimizer.param_groups[0]["lr"] = cosine_rate(training, optimizer_steps)
             optimizer.zero_grad()
-            neurons = self.settings.neurons(optimizer_steps)
             total += self._loss(network, batch, neurons, epoch, windows)
             self.group.sum_gradients(network)
             clip(network, training)
             optimizer.step()
             optimizer_steps += 1
+            neurons = anneal(neurons, annealings)
         loss = self.group.all_reduce_sum(total).item() / len(samples)
         check_finite(loss, "the training loss")
         # Spike counts are finite whatever the weights are.
@@ -203,6 +207,16 @@ class Trainer:
             [total.mean().item() / chances for total in fired],
             [(total == 0).double().mean().item() for total in fired],
         )
+
+
+def anneal(
+    neurons: Sequence[LIFParameters], annealings: Sequence[Annealing]
+) -> list[LIFParameters]:
+    """Every layer's neurons after one more optimiser step."""
+    return [
+        neuron._replace(thr=anneal_step(neuron.thr, way.final, way.alpha))
+        for neuron, way in zip(neurons, annealings, strict=True)
+    ]
 
 
 def clip(network: Network, settings: TrainingSettings) -> None:

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import torch
 from dasbe_examples import SHAPES, lively_network, random_images
-from direct import (
-    DirectAutoencoder,
-    DirectUngatedCode,
-    PackageDraws,
-    direct_pcnn,
-    direct_pure_ann,
-)
 
-from dasbe import noise
+from dasbe import noise, reference
 from dasbe.baselines import neighbour_weights, pcnn, pcnn_torch, pure_ann
 from dasbe.dynamics import scatter_pixels
 
@@ -28,13 +21,13 @@ def test_pure_ann_equals_the_direct_loop(kind, normalise):
     assert rates.shape == (4, 3, 9, pixels.on.shape[1])
     everywhere = scatter_pixels(rates, pixels)
     for b, image in enumerate(images):
-        draws = PackageDraws(4, b + 2, 35)
+        draws = reference.PackageDraws(4, b + 2, 35)
         direct = (
-            DirectUngatedCode(network, draws)
+            reference.PlainUngatedCode(network, draws)
             if kind == "spiking_code"
-            else DirectAutoencoder(network)
+            else reference.PlainAutoencoder(network)
         )
-        expected = direct_pure_ann(image, direct, 9, 6, draws, normalise)
+        expected = reference.simulate_pure_ann(image, direct, 9, 6, draws, normalise)
         torch.testing.assert_close(everywhere[b], expected[3:], rtol=1e-4, atol=1e-5)
     assert everywhere[everywhere > 0].std() > 0.1
 
@@ -60,7 +53,9 @@ def test_pcnn_equals_its_equations(jump, tau):
     convolved = pcnn_torch(images.double(), jump, math.exp(-1 / tau), keys, 120, 90)
     assert torch.equal(everywhere, convolved.flatten(2))
     for b, image in enumerate(images):
-        expected = direct_pcnn(image, jump, tau, 120, PackageDraws(3, indices[b], 143))
+        expected = reference.simulate_pulse_coupled(
+            image, jump, tau, 120, reference.PackageDraws(3, indices[b], 143)
+        )
         assert np.array_equal(everywhere[b].numpy(), expected[30:])
     assert (everywhere.sum((1, 2)) > 0).all()
 
@@ -73,7 +68,7 @@ def test_a_single_pixel_fires_when_its_threshold_has_decayed():
     images[:, 2, 3] = 1
     spikes, _ = pcnn(images, jump, tau, 0, np.arange(n_images), 60, 60)
     for b in range(n_images):
-        draws = PackageDraws(0, b, 20)
+        draws = reference.PackageDraws(0, b, 20)
         present = np.array([draws.drops(n)[13].item() >= np.float32(0.2) for n in range(60)])
         first = 4 + int(present[4:].argmax())
         after = 2 * math.exp(-(first + 2) / tau) + jump

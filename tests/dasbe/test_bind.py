@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 import torch
 from dasbe_examples import lively_network, random_images
-from direct import (
-    DirectAutoencoder,
-    FreshDraws,
-    PackageDraws,
-    direct_ami,
-    direct_dynamics,
-    direct_groups,
-)
 
 import dasbe
 from common.clustering import adjusted_mutual_info_batch
 from common.errors import UserError
+from dasbe import reference
 from dasbe.binding import CHUNK, bind, load_network, simulate_in_chunks
 from dasbe.config import known_datasets
 from dasbe.dynamics import scatter_pixels
@@ -56,8 +49,8 @@ def test_spikes_and_groups_are_those_of_the_parts():
     images, network = small()
     result = bind(images, network, 6, 2, 7, n_groups=3, seed=4, keep_iterations=4)
     for b, image in enumerate(images):
-        expected, _ = direct_dynamics(
-            image, DirectAutoencoder(network), 6, 2, 7, PackageDraws(4, b, 35)
+        expected, _ = reference.simulate(
+            image, reference.PlainAutoencoder(network), 6, 2, 7, reference.PackageDraws(4, b, 35)
         )
         assert torch.equal(result.spikes[b].flatten(2), expected[3:])
     ((indices, kept, pixels),) = simulate_in_chunks(images, network, 6, 2, 7, 4, 7)
@@ -220,14 +213,14 @@ def test_bars_equal_the_direct_implementation(folder):
     images, truth = read_group("bars", "train_multi", count=2, folder=folder)
     network = load_network("bars").network
     found = bind(images, "bars", 54, 6, 15, n_groups=13, seed=3)
-    direct = DirectAutoencoder(network)
-    spikes, _ = direct_dynamics(images[0], direct, 54, 6, 15, PackageDraws(3, 0, 400))
+    direct = reference.PlainAutoencoder(network)
+    spikes, _ = reference.simulate(images[0], direct, 54, 6, 15, reference.PackageDraws(3, 0, 400))
     assert torch.equal(found.spikes[0].flatten(2), spikes[5:])
-    labels, _ = direct_groups(spikes[5:].flatten(0, 1).numpy(), 13, 0)
-    ours = direct_ami(truth[0], found.groups[0])
-    assert ours == pytest.approx(direct_ami(truth[0], labels), abs=0.1)
+    labels, _ = reference.group_pixels(spikes[5:].flatten(0, 1).numpy(), 13, 0)
+    ours = reference.ami(truth[0], found.groups[0])
+    assert ours == pytest.approx(reference.ami(truth[0], labels), abs=0.1)
     assert adjusted_mutual_info_batch(truth[:1], found.groups[:1])[0] == pytest.approx(ours)
-    fresh = FreshDraws(torch.Generator().manual_seed(0), 400)
-    plain, _ = direct_dynamics(images[0], direct, 54, 6, 15, fresh)
+    fresh = reference.FreshDraws(torch.Generator().manual_seed(0), 400)
+    plain, _ = reference.simulate(images[0], direct, 54, 6, 15, fresh)
     # Between seeds, the rate of one image varies by a few percent.
     assert plain.float().mean().item() == pytest.approx(spikes.float().mean().item(), rel=0.2)

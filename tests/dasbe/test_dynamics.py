@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from dasbe_examples import MORE_SHAPES, SHAPES, lively_network, random_images
-from direct import DirectFunction, PackageDraws, direct_dynamics, direct_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasbe import dynamics, noise
+from dasbe import dynamics, noise, reference
 from dasbe.networks import CallableNetwork
 
 
@@ -41,9 +40,9 @@ def test_spikes_equal_the_direct_ones(kind, height, width, window, refractory):
     network = lively_network(kind, height * width)
     spikes, feedback = all_iterations(images, network, window, refractory, 8, seed=5)
     for b, image in enumerate(images):
-        draws = PackageDraws(5, b, image.numel())
-        autoencoder = direct_network(kind, network, draws, window, refractory)
-        expected, context = direct_dynamics(image, autoencoder, window, refractory, 8, draws)
+        draws = reference.PackageDraws(5, b, image.numel())
+        autoencoder = reference.plain_network(kind, network, draws, window, refractory)
+        expected, context = reference.simulate(image, autoencoder, window, refractory, 8, draws)
         torch.testing.assert_close(spikes[b], expected, rtol=0, atol=0)
         torch.testing.assert_close(feedback[b], context * image.flatten(), rtol=1e-5, atol=1e-6)
     assert 0.02 < spikes.float().mean() < 0.6
@@ -64,9 +63,9 @@ def test_frames_give_the_spikes_of_the_direct_loop(kind):
     found = dynamics.scatter_pixels(spikes, pixels)
     assert found.any()
     for b, film in enumerate(frames):
-        draws = PackageDraws(4, b, 30)
-        direct, _ = direct_dynamics(
-            film, direct_network(kind, network, draws, 9, 2), 9, 2, 7, draws
+        draws = reference.PackageDraws(4, b, 30)
+        direct, _ = reference.simulate(
+            film, reference.plain_network(kind, network, draws, 9, 2), 9, 2, 7, draws
         )
         assert torch.equal(found[b], direct)
 
@@ -106,8 +105,8 @@ def test_a_users_function_equals_the_direct_one():
     images = random_images(3, 5, 7)
     spikes, _ = all_iterations(images, CallableNetwork(user_function), 6, 3, 9, seed=2)
     for b, image in enumerate(images):
-        expected, _ = direct_dynamics(
-            image, DirectFunction(user_function), 6, 3, 9, PackageDraws(2, b, 35)
+        expected, _ = reference.simulate(
+            image, reference.PlainFunction(user_function), 6, 3, 9, reference.PackageDraws(2, b, 35)
         )
         torch.testing.assert_close(spikes[b], expected, rtol=0, atol=0)
     assert spikes.any()
@@ -117,8 +116,8 @@ def test_a_users_object_with_a_state_equals_the_direct_one():
     images = random_images(3, 5, 7)
     spikes, _ = all_iterations(images, UserNetwork(), 6, 3, 9, seed=2)
     for b, image in enumerate(images):
-        draws = PackageDraws(2, b, 35)
-        expected, _ = direct_dynamics(image, DirectUserNetwork(draws), 6, 3, 9, draws)
+        draws = reference.PackageDraws(2, b, 35)
+        expected, _ = reference.simulate(image, DirectUserNetwork(draws), 6, 3, 9, draws)
         torch.testing.assert_close(spikes[b], expected, rtol=0, atol=0)
     assert spikes.any()
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from dasbe_examples import lively_network, random_images
-from direct import DirectContrastive, PackageDraws, direct_ami, direct_dynamics
 from PIL import Image
 
 from common.results import load_results, save_results
 from common.settings import load_settings
+from dasbe import reference
 from dasbe.binding import load_network
 from dasbe.config import FOLDER, DynamicsSettings
 from dasbe.dynamics import scatter_pixels, simulate_frames
@@ -39,14 +39,14 @@ def test_code_spikes_of_the_loop_are_those_of_the_direct_one():
     network = lively_network("contrastive", 30)
     dynamics = DynamicsSettings(window=9, refractory=2, iterations=7)
     spikes, pixels, code = figure4.simulate_with_code(image[None], network, dynamics, 7, 4, 11, 3)
-    draws, shown = PackageDraws(4, 11, 30), []
+    draws, shown = reference.PackageDraws(4, 11, 30), []
 
-    class Recorded(DirectContrastive):
+    class Recorded(reference.PlainContrastive):
         def code(self, drive, step):
             shown.append(super().code(drive, step)[0])
             return shown[-1][None]
 
-    direct, _ = direct_dynamics(image, Recorded(network, draws, 2), 9, 2, 7, draws)
+    direct, _ = reference.simulate(image, Recorded(network, draws, 2), 9, 2, 7, draws)
     assert torch.equal(scatter_pixels(spikes, pixels)[0], direct[-3:].flatten(0, 1))
     assert code.any()
     assert torch.equal(code[0], torch.stack(shown)[-27:].to(torch.uint8))
@@ -138,7 +138,7 @@ def test_a_film_is_bound_frame_by_frame():
         np.testing.assert_array_equal(film.synchrony[:, n], scores.synchrony)
         np.testing.assert_array_equal(film.rate[:, n], scores.rate)
         for b in range(2):
-            assert film.ami[b, n] == pytest.approx(direct_ami(true[b, n], maps[b]), abs=1e-12)
+            assert film.ami[b, n] == pytest.approx(reference.ami(true[b, n], maps[b]), abs=1e-12)
 
 
 def test_without_recurrence_the_code_is_that_of_the_frame_alone():

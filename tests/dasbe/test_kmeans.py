@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from direct import direct_groups, direct_smooth
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from dasbe import noise
+from dasbe import noise, reference
 from dasbe.dynamics import on_pixels
 from dasbe.grouping import group_pixels, smooth
 from dasbe.kmeans import kmeans_gram, lloyd_gram
@@ -59,7 +58,7 @@ def spike_trains(rng, n_pixels=60, n_steps=24, n_groups=4):
     times = (phase[group] + rng.integers(-1, 2, n_pixels)) % n_steps
     spikes = rng.random((n_steps, n_pixels)) < 0.04
     spikes[times, np.arange(n_pixels)] = True
-    return direct_smooth(spikes).T
+    return reference.smooth(spikes).T
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,7 @@ def test_an_empty_cluster_takes_the_farthest_point():
 def test_smoothing(dtype):
     activity = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (3, 11, 7))).to(dtype)
     before = activity.clone()
-    expected = np.stack([direct_smooth(one) for one in activity.numpy()])
+    expected = np.stack([reference.smooth(one) for one in activity.numpy()])
     assert np.array_equal(smooth(activity).numpy(), expected)
     assert torch.equal(activity, before)
 
@@ -184,8 +183,8 @@ def test_group_pixels_equals_scikit_learn_on_all_pixels(kind):
         everywhere = np.zeros((20, 72))
         count = int(images[b].sum())
         everywhere[:, pixels.index[b, :count]] = activity[b, :, :count].double()
-        expected, inertia = direct_groups(everywhere, 4, 0)
-        points = direct_smooth(everywhere).T
+        expected, inertia = reference.group_pixels(everywhere, 4, 0)
+        points = reference.smooth(everywhere).T
         assert inertia_of(points, np.ones(72), labels[b]) == pytest.approx(inertia, rel=1e-6)
         assert adjusted_rand_score(expected, labels[b]) == 1
         assert adjusted_rand_score(truth[b].ravel(), labels[b]) > 0.9

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from dasbe_examples import SHAPES, lively_network, random_images
-from direct import DirectConvolutional
 from torch.nn.functional import linear
 
 from common.errors import UserError
+from dasbe import reference
 from dasbe.config import NetworkSettings, dataset_settings, known_datasets
 from dasbe.dynamics import on_pixels, scatter_pixels
 from dasbe.networks import CallableNetwork, build_network
@@ -179,7 +179,7 @@ def test_the_convolutional_encoder_is_the_papers():
     images = random_images(5, 28, 28).flatten(1)
     drive = network.encode(images)
     torch.testing.assert_close(
-        DirectConvolutional(network).encoder(images), drive, rtol=1e-4, atol=1e-5
+        reference.PlainConvolutional(network).encoder(images), drive, rtol=1e-4, atol=1e-5
     )
     assert drive.shape == (5, 1000)
 

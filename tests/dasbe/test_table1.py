@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from direct import PackageDraws, direct_ami, direct_groups, direct_pcnn
 from PIL import Image
 from scipy import stats
 
@@ -23,7 +22,7 @@ from common.files import sha256_of
 from common.paths import ROOT
 from common.records import load_record
 from common.settings import to_dict
-from dasbe import evaluation
+from dasbe import evaluation, reference
 from dasbe.config import dataset_settings
 from dasbe.dynamics import on_pixels
 from dasbe.evaluation import CHUNK, load_part, measure_part, save_part
@@ -125,9 +124,11 @@ def test_the_pure_snn_equals_the_equations_and_scikit_learn(finished):
     images, truth = read_group("bars", "train_multi", count=5)
     ours, theirs = arrays_of(finished)["bars-pure_SNN"][0, :5], []
     for b, image in enumerate(images):
-        spikes = direct_pcnn(image, 10, 6, 500, PackageDraws(1, b, 400))
-        labels, _ = direct_groups(spikes[-100:], int(truth[b].max()) + 1, 0)
-        theirs.append(direct_ami(truth[b], labels))
+        spikes = reference.simulate_pulse_coupled(
+            image, 10, 6, 500, reference.PackageDraws(1, b, 400)
+        )
+        labels, _ = reference.group_pixels(spikes[-100:], int(truth[b].max()) + 1, 0)
+        theirs.append(reference.ami(truth[b], labels))
     assert ours.mean() == pytest.approx(np.mean(theirs), abs=0.05)
     assert np.abs(ours - theirs).max() < 0.15
 

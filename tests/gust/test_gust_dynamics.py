@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from gust_direct import PackageDraws, direct_loss, direct_run
 from gust_examples import SIZES, WIDTHS, lively_network, random_images
 
 from common.errors import UserError
+from gust import reference
 from gust.dynamics import DROPS, PIXELS, START, Noise, drop_pixels, iterate, unroll
 from gust.losses import receptive_field_sum
 
@@ -23,9 +23,9 @@ def run(images, network, settings, iterations, backend, noise=NOISE):
 
 
 def direct(images, network, settings, iterations):
-    draws = PackageDraws(NOISE, images.shape[1])
+    draws = reference.PackageDraws(NOISE, images.shape[1])
     sizes = (settings.window, settings.refractory, settings.thinning)
-    return direct_run(images, network, *sizes, iterations, draws)
+    return reference.simulate(images, network, *sizes, iterations, draws)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -60,10 +60,10 @@ def test_gradients_are_those_of_the_equations(backend, settings, widths):
     loss = receptive_field_sum(feedback, None, clean).sum()
     found = torch.autograd.grad(loss, list(network.parameters()))
     sizes = (settings.window, settings.refractory, settings.thinning)
-    draws = PackageDraws(NOISE, images.shape[1])
-    reference = direct_loss(images, clean, network, *sizes, ITERATIONS, draws)
-    expected = torch.autograd.grad(reference, list(network.parameters()))
-    assert loss.item() == pytest.approx(reference.item(), rel=1e-12)
+    draws = reference.PackageDraws(NOISE, images.shape[1])
+    plain = reference.batch_loss(images, clean, network, *sizes, ITERATIONS, draws)
+    expected = torch.autograd.grad(plain, list(network.parameters()))
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-12)
     for (name, _), one, other in zip(network.named_parameters(), found, expected, strict=True):
         assert other.abs().max() > 0, name
         error = (one - other).abs().max() / other.abs().max()

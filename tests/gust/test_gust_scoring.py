@@ -9,8 +9,9 @@ import torch
 from gust_examples import lively_network, random_images
 from sklearn.metrics import adjusted_mutual_info_score
 
-from benchmarks.silhouette import direct_distance, direct_synchrony
+from benchmarks.silhouette import direct_synchrony
 from common.errors import UserError
+from common.victor_purpura import textbook_distance
 from gust import scoring
 from gust.config import gust_settings
 from gust.dynamics import Noise, iterate
@@ -52,7 +53,7 @@ def distance_matrix(spikes, q):
     """Victor-Purpura distances (P, P) of the pixels of (T, ...) spikes by the recursion."""
     trains = spikes.reshape(len(spikes), -1).T
     times = [np.flatnonzero(train) for train in trains]
-    return np.array([[direct_distance(a, b, q) for b in times] for a in times])
+    return np.array([[textbook_distance(a, b, q) for b in times] for a in times])
 
 
 def two_objects():

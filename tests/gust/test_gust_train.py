@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from gust_direct import PackageDraws, direct_run
 from interruption import interrupt_after
 
 from common import learner
@@ -21,7 +20,7 @@ from common.distributed import Distributed
 from common.paths import ROOT
 from common.training import generator
 from datasets.binding import read_group
-from gust import train
+from gust import reference, train
 from gust.config import gust_settings
 from gust.dynamics import Noise
 from gust.losses import LOSSES
@@ -105,9 +104,9 @@ def direct_batch_loss(network, settings, indices, round_, seed, iterations=3):
     """The (B,) losses of images with noisy input, step by step."""
     noise = Noise(seed, round_, indices)
     clean = read_group(settings.dataset, "train_multi", indices=indices).images.flatten(1)
-    draws, d = PackageDraws(noise, 784), settings.dynamics
+    draws, d = reference.PackageDraws(noise, 784), settings.dynamics
     noisy = clean * (draws.drops() >= settings.training.noise)
-    spikes, feedback, _ = direct_run(
+    spikes, feedback, _ = reference.simulate(
         noisy, network, d.window, d.refractory, d.thinning, iterations, draws,
     )  # fmt: skip
     loss = LOSSES[settings.training.loss]

@@ -4,12 +4,11 @@ import copy
 
 import pytest
 import torch
-from snn_tha_direct import DirectNetwork
 from snn_tha_examples import STEPS, example, some_draws
 from torch.nn.functional import avg_pool2d, conv2d, one_hot
 
 from common.errors import UserError
-from snn_tha import products
+from snn_tha import products, reference
 from snn_tha.losses import count_loss, count_targets, n_correct, predicted
 from snn_tha.network import Execution, Network, layer_shapes
 from snn_tha.products import convolve_and_pool, fold_blocks, multiply, pooled_kernel
@@ -22,7 +21,7 @@ EXAMPLES = ("static", "events", "precise", "dense")
 def test_outputs_and_gradients_are_those_of_the_direct_model(name, backend):
     """Also dropout masks, and the running averages of batch normalisation."""
     ours = example(name)
-    direct = DirectNetwork(copy.deepcopy(ours.network))
+    direct = reference.PlainNetwork(copy.deepcopy(ours.network))
     draws = some_draws(len(ours.labels))
     found = ours.network(ours.x, ours.neurons, STEPS, draws, Execution(backend))
     expected = direct(ours.x.double(), ours.neurons, STEPS, draws)
@@ -49,7 +48,7 @@ def test_evaluation_is_that_of_the_direct_model(name):
     for norm in ours.network.norms:
         norm.running_mean += 0.1
         norm.running_var *= 0.05
-    direct = DirectNetwork(copy.deepcopy(ours.network)).eval()
+    direct = reference.PlainNetwork(copy.deepcopy(ours.network)).eval()
     found = ours.network.eval()(ours.x, ours.neurons, STEPS)
     expected = direct(ours.x.double(), ours.neurons, STEPS)
     assert torch.equal(found[-1], expected[-1])

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from interruption import interrupt_after
-from snn_tha_direct import DirectNetwork
 
 from common import learner
 from common.checkpoints import load_checkpoint
@@ -22,7 +21,7 @@ from common.paths import ROOT
 from common.training import generator
 from datasets.events import Recording, pack_events
 from snn_tha import data as data_module
-from snn_tha import run, train
+from snn_tha import reference, run, train
 from snn_tha.config import tha_settings
 from snn_tha.data import EventSamples, load_data
 from snn_tha.losses import count_loss
@@ -122,7 +121,7 @@ def test_an_epoch_is_its_equations(optimizer):
     data = load_data(settings, "embedded")
     trainer = train.Trainer(settings, data, 5, ALONE)
     ours = train.build_network(settings, (1, 28, 28), 10, generator(5, "start")).double()
-    theirs = DirectNetwork(copy.deepcopy(ours))
+    theirs = reference.PlainNetwork(copy.deepcopy(ours))
     step = train.build_optimizer(ours, settings.training)
     loss, after = trainer.train_epoch(ours, step, epoch, done)
     training = settings.training
@@ -176,7 +175,7 @@ def test_scores_are_those_of_the_direct_model():
     data = load_data(settings, "embedded")
     network = train.build_network(settings, (1, 28, 28), 10, generator(0, "start"))
     found = train.Trainer(settings, data, 0, ALONE).test(network, 7)
-    direct = DirectNetwork(network).eval()
+    direct = reference.PlainNetwork(network).eval()
     spikes = direct(data.test.batch(data.test_indices), settings.neurons(7), 7)
     right = spikes[-1].sum(0).argmax(1) == data.test.labels[data.test_indices]
     assert found.accuracy == pytest.approx(right.double().mean().item())

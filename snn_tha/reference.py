@@ -1,5 +1,10 @@
-"""The obvious implementation: one Python loop over the time steps, as the paper's description has
-it, differentiated by autograd. Fast code must agree with it."""
+"""SNN-THA as a plain loop over the time steps, differentiated by autograd. Start reading here.
+
+The order within a step: convolution, average pooling, batch normalisation, dropout, neuron. After
+every optimiser step each threshold moves by :func:`snn_tha.annealing.anneal_step`. The network of
+:mod:`snn_tha.network` takes a layer's time steps at once; tests and ``benchmarks/snn_tha.py``
+compare the two. Source: Eshraghian and Lu, 2022, sections 2 and 3 (docs/snn_tha.md).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from snn_tha.network import Draws, Network
 from snn_tha.neurons import LIFParameters, LIFState, lif_step, rest
 
 
-class DirectNetwork(nn.Module):
+class PlainNetwork(nn.Module):
     """Runs the parameters of a :class:`Network` step by step: convolution, average pooling, batch
     normalisation, dropout, neuron. Running averages are updated in place, T times a batch."""
 
