@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -28,6 +30,7 @@ from common.files import atomic_path, sha256_of
 PathLike = str | os.PathLike[str]
 
 _DIGEST = "tensors_sha256"  # metadata key: safetensors itself does not notice a flipped bit
+_SIGNS = "packed_signs"  # metadata key: shapes of the tensors that are stored as one bit a number
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,24 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+    path: PathLike,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    signs: Collection[str] = (),
 ) -> str:
     """Write ``tensors`` and JSON-able ``metadata`` to a safetensors file, atomically.
 
     ``metadata["model"]`` should name the network (see :func:`load_checkpoint`). Equal content
-    gives an equal file. Returns the file's SHA-256.
+    gives an equal file. Of the tensors named in ``signs`` only the signs are kept, packed: they are
+    read again as +1 (also for 0) and -1, in float32. Returns the file's SHA-256.
     """
     copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
+    if signs:
+        metadata = {**metadata, _SIGNS: {name: list(copies[name].shape) for name in sorted(signs)}}
+        copies |= {name: _packed(copies[name]) for name in signs}
     # One entry, because safetensors writes several of them in no fixed order.
     text = json.dumps({**metadata, _DIGEST: _digest(copies)}, sort_keys=True)
     with atomic_path(path) as temporary:  # by Python, whose errors say that the disk is full
@@ -82,10 +92,23 @@ def load_checkpoint(path: PathLike, *, model: str | None = None) -> Checkpoint:
         raise UserError(f"{path} is damaged (its numbers do not match their checksum); restore it")
     if any(not torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise UserError(f"{path} holds numbers that are not finite; train the network again")
+    for name, shape in metadata.pop(_SIGNS, {}).items():
+        tensors[name] = _unpacked(tensors[name], shape)
     if model is not None and metadata.get("model") != model:
         found = metadata.get("model")
         raise UserError(f"{path} holds the network {found!r} where {model!r} is needed")
     return Checkpoint(path, tensors, metadata, sha256_of(path))
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    """Whether each number is 0 or more, eight to a byte."""
+    return torch.from_numpy(np.packbits((tensor >= 0).flatten().numpy()))
+
+
+def _unpacked(bits: Tensor, shape: list[int]) -> Tensor:
+    """The signs of :func:`_packed` as +1 and -1."""
+    ones = np.unpackbits(bits.numpy(), count=math.prod(shape)).reshape(shape)
+    return torch.from_numpy(2 * ones.astype(np.float32) - 1)
 
 
 def load_into(module: nn.Module, checkpoint: Checkpoint) -> None:

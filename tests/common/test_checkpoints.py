@@ -63,6 +63,20 @@ def test_round_trip(tmp_path: Path) -> None:
         assert torch.equal(checkpoint.tensors[name], tensor)
 
 
+def test_packed_signs_are_the_signs(tmp_path: Path) -> None:
+    weight = torch.tensor([[0.3, -0.2, 0.0], [-1e-30, 5.0, -7.0], [1.0, 1.0, -1.0]])
+    tensors = {"weight": weight, "bias": torch.randn(3), "more": torch.randn(2, 3, 5, 5)}
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, tensors, METADATA, signs={"weight", "more"})
+    found = load_checkpoint(path)
+    for name in ("weight", "more"):
+        assert torch.equal(found.tensors[name], torch.where(tensors[name] >= 0, 1.0, -1.0))
+    assert torch.equal(found.tensors["bias"], tensors["bias"])
+    assert found.metadata == METADATA
+    save_checkpoint(tmp_path / "again.safetensors", found.tensors, METADATA, {"weight", "more"})
+    assert sha256_of(tmp_path / "again.safetensors") == found.sha256
+
+
 def test_equal_content_gives_equal_files(tmp_path: Path) -> None:
     tensors = network().state_dict()
     digests = {save_checkpoint(tmp_path / f"{i}", tensors, METADATA) for i in range(8)}
