@@ -18,20 +18,21 @@ from pathlib import Path
 from common import report
 from common.arguments import Parser
 from common.errors import NotThereError, UserError, command_line
+from common.paper_values import papers
 from common.paths import RESULTS
+from common.report.collect import arrange, find_sources
+from common.report.markdown import headline_table
+
+PROFILES = ("quick", "full")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One table or figure.
+    """One table or figure: its paper's package, what it makes, and
+    ``python -m module --profile P --data D --out FOLDER``.
 
     Attributes:
-        paper: the package it belongs to.
-        name: what it makes.
-        module: ``python -m module --profile P --data D --out FOLDER`` makes it.
-        folder: of its results, below the results folder.
-        minutes: what each profile takes on 2 cores, for the time left.
-        may_lack: networks or data that are not there are no failure: the job is skipped.
+        minutes: on 2 cores, for each profile.
     """
 
     paper: str
@@ -39,88 +40,28 @@ class Job:
     module: str
     folder: str
     minutes: dict[str, float]
-    may_lack: bool = False
 
 
-def _hebbian(name: str, module: str, folder: str, quick: float, full: float) -> Job:
-    """A job of the Hebbian memory whose networks may not be trained yet."""
-    minutes = {"quick": quick, "full": full}
-    return Job("hebbian_snn", name, f"hebbian_snn.{module}", f"hebbian_{folder}", minutes, True)
-
-
-JOBS = (
-    Job("dasbe", "Table 1", "dasbe.figures.table1", "dasbe_table1", {"quick": 1, "full": 90}),
-    Job("dasbe", "Figure 2", "dasbe.figures.figure2", "dasbe_figure2", {"quick": 0.3, "full": 0.3}),
-    Job("dasbe", "Figure 3", "dasbe.figures.figure3", "dasbe_figure3", {"quick": 0.3, "full": 1}),
-    Job("dasbe", "Figure 4", "dasbe.figures.figure4", "dasbe_figure4", {"quick": 0.4, "full": 0.5}),
-    Job("dasbe", "Figure 5", "dasbe.figures.figure5", "dasbe_figure5", {"quick": 0.5, "full": 1}),
-    Job(
-        "dasbe",
-        "animation",
-        "dasbe.figures.animation",
-        "dasbe_animation",
-        {"quick": 0.5, "full": 0.5},
-    ),
-    Job("dasbe", "example", "dasbe.example", "dasbe_example", {"quick": 0.2, "full": 0.2}),
-    Job("gust", "binding", "gust.figures.binding", "gust_binding", {"quick": 0.2, "full": 0.2}),
-    Job("gust", "scores", "gust.figures.scores", "gust_scores", {"quick": 0.2, "full": 0.2}),
-    Job("gust", "training", "gust.figures.training", "gust_training", {"quick": 0.2, "full": 0.2}),
-    Job(
-        "gust",
-        "generalisation",
-        "gust.evaluation",
-        "gust_generalisation",
-        {"quick": 0.3, "full": 1.3},
-    ),
-    Job(
-        "gust",
-        "animation",
-        "gust.figures.animation",
-        "gust_animation",
-        {"quick": 0.6, "full": 0.6},
-    ),
-    Job(
-        "snn_tha", "Table 1", "snn_tha.figures.table1", "snn_tha_table1", {"quick": 3, "full": 0.2}
-    ),
-    Job(
-        "snn_tha",
-        "spike timing",
-        "snn_tha.figures.temporal",
-        "snn_tha_temporal",
-        {"quick": 0.5, "full": 2.5},
-    ),
-    _hebbian("associations", "figures.associations", "associations", 1, 3),
-    _hebbian(
-        "network activity",
-        "plot_memorizing_associations_task",
-        "associations_activity",
-        0.3,
-        0.3,
-    ),
-    _hebbian("bAbI", "figures.babi", "babi", 0.2, 6),
-    _hebbian("bAbI, one story", "plot_question_answering_task", "babi_activity", 0.3, 0.3),
-    _hebbian("Concentration", "figures.concentration", "concentration", 3, 30),
-    _hebbian(
-        "Concentration, one game", "figures.concentration_game", "concentration_game", 0.3, 0.3
-    ),
-    _hebbian("Omniglot", "figures.omniglot", "omniglot", 1, 3),
-    _hebbian("Omniglot, one episode", "plot_omniglot_one_shot_task", "omniglot_activity", 0.5, 0.5),
-    _hebbian("cross-modal", "figures.cross_modal", "cross_modal", 1.5, 5),
-    _hebbian(
-        "cross-modal, one trial",
-        "plot_cross_modal_associations_task",
-        "cross_modal_activity",
-        0.5,
-        0.5,
-    ),
-)
+def jobs_of(packages: Sequence[str]) -> list[Job]:
+    """The results of ``docs/paper_values.yaml`` that name a module, paper by paper."""
+    return [
+        Job(
+            key,
+            result.title,
+            result.module,
+            result.folder,
+            dict(zip(PROFILES, result.minutes, strict=True)),
+        )
+        for key, paper in papers().items()
+        for result in paper.results.values()
+        if key in packages and result.module
+    ]
 
 
 def command_of(job: Job, profile: str, data: str, results: Path) -> list[str]:
     """The command line of a job."""
-    profiles = [] if job.name == "example" else ["--profile", profile]
-    out = ["--data", data, "--out", str(results / job.folder)]
-    return [sys.executable, "-m", job.module, *profiles, *out]
+    words = ["--profile", profile, "--data", data, "--out", str(results / job.folder)]
+    return [sys.executable, "-m", job.module, *words]
 
 
 def run_jobs(
@@ -142,7 +83,7 @@ def run_jobs(
         )
         began = time.perf_counter()
         status = subprocess.run(command, check=False).returncode
-        if status == NotThereError.status and job.may_lack:
+        if status == NotThereError.status:
             skipped.append(f"{job.paper}: {job.name}")
             print("  skipped: its networks or their data are not there, see the line above")
         elif status:
@@ -151,33 +92,45 @@ def run_jobs(
     return failed, skipped
 
 
+def summary(results: Path, packages: Sequence[str]) -> str:
+    """The headline rows of what lies below ``results``, a short table for each paper."""
+    sources, _ = find_sources(results, results / "none")
+    tables = [headline_table(c) for c in arrange(sources) if c.paper.key in packages]
+    return "\n\n".join(tables)
+
+
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    papers = sorted({job.paper for job in JOBS})
+    known = list(papers())
     parser = Parser(prog="scripts/reproduce.sh", description=__doc__)
-    parser.add_argument("--profile", choices=("quick", "full"), default="quick")
-    parser.add_argument("--only", help=f"papers, separated by commas, of {', '.join(papers)}")
+    parser.add_argument(
+        "--profile", choices=PROFILES, default="quick", help="minutes, or hours (default: quick)"
+    )
+    parser.add_argument("--only", help=f"papers, separated by commas, of {', '.join(known)}")
     parser.add_argument(
         "--data",
         choices=("auto", "real", "embedded"),
         default="auto",
-        help="real data sets, the small embedded defaults, or real ones where they can be had",
+        help="real data sets, the small embedded defaults, or real ones where they can be had "
+        "(default: auto)",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder (default: results)")
     args = parser.parse_args(argv)
-    chosen = papers if args.only is None else args.only.split(",")
-    unknown = [paper for paper in chosen if paper not in papers]
+    chosen = known if args.only is None else args.only.split(",")
+    unknown = [paper for paper in chosen if paper not in known]
     if unknown:
-        raise UserError(f"--only {unknown[0]}: unknown paper; there are {', '.join(papers)}")
-    jobs = [job for job in JOBS if job.paper in chosen]
-    failed, skipped = run_jobs(jobs, args.profile, args.data, args.results)
-    if skipped:
-        print(f"\nskipped, networks or data are not there: {', '.join(skipped)}")
+        raise UserError(f"--only {unknown[0]}: unknown paper; there are {', '.join(known)}")
+    failed, skipped = run_jobs(jobs_of(chosen), args.profile, args.data, args.results)
     print()
-    status = report.main([] if args.results == RESULTS else ["--results", str(args.results)])
-    if failed or status:
-        raise UserError(f"not everything succeeded: {', '.join(failed) or 'the report'}")
+    page = report.write_index(args.results)
+    print(summary(args.results, chosen))
+    print(f"\nall tables and pictures: {page}")
+    print("real data sets: docs/data.md says where to get them and where to put them")
+    if skipped:
+        print(f"skipped, networks or data are not there: {'; '.join(skipped)}")
+    if failed:
+        raise UserError(f"not everything succeeded: {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -35,8 +35,10 @@ class Source:
     committed: bool
 
     def pictures(self) -> list[Path]:
-        """Pictures and films beside the record."""
-        return [] if self.committed else pictures_in(self.path.parent)
+        """Pictures and films: in the record's folder, or ``NAME.png`` beside a committed one."""
+        if self.committed:
+            return [path for path in [self.path.with_suffix(".png")] if path.exists()]
+        return pictures_in(self.path.parent)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,16 @@ class Section:
     def absent(self) -> list[Row]:
         """The rows without."""
         return [row for row in self.rows if row.measurement is None]
+
+    @property
+    def shown(self) -> list[Source]:
+        """The sources whose pictures are shown: of several records of one folder, the best one."""
+        best: dict[str, Source] = {}
+        for source in self.sources:
+            other = best.get(source.name)
+            if source.pictures() and (other is None or _worth(other) < _worth(source)):
+                best[source.name] = source
+        return list(best.values())
 
     @property
     def is_missing(self) -> bool:
@@ -187,9 +199,7 @@ def _unlisted(source: Source) -> Section:
         command=record.command,
         picture=record.name,
         unpublished="not listed in docs/paper_values.yaml",
-        better="higher",
         optional=True,
-        parts=(),
     )
     return _section(result, [source], "")
 
@@ -211,6 +221,11 @@ def _section(result: Result, sources: list[Source], remark: str) -> Section:
             continue
         rows.append(row)
     return Section(result, tuple(rows), tuple(sources), remark)
+
+
+def _worth(source: Source) -> tuple[bool, bool, str]:
+    record = source.record
+    return record.profile == "full", not is_stand_in(record.data), record.created
 
 
 def _rank(pair: tuple[Source, Measurement]) -> tuple[bool, bool, bool, str]:

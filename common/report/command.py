@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from common.arguments import Parser
 from common.errors import UserError, command_line
 from common.files import atomic_path, write_json
@@ -72,14 +74,25 @@ def _print_records(results: Path, committed: Path, markdown: bool) -> None:
 
 
 def keep_record(folder: Path, records: Path) -> Path:
-    """Copy the record in a result's folder to ``records/NAME.json``.
+    """Copy the record in a result's folder to ``records/NAME.json``, and its picture, reduced.
 
     Raises :class:`UserError` where there is none that can be read.
     """
     load_record(folder)
     path = records / f"{folder.name}.json"
     write_json(path, json.loads((folder / "record.json").read_text(encoding="utf-8")))
+    if (folder / "figure.png").exists():
+        _keep_picture(folder / "figure.png", path.with_suffix(".png"))
     return path
+
+
+def _keep_picture(source: Path, target: Path, width: int = 1400) -> None:
+    """A picture at most so many pixels wide, in 128 colours."""
+    with Image.open(source) as picture:
+        picture = picture.convert("RGB")
+        picture.thumbnail((width, 10 * width))
+        with atomic_path(target) as temporary:
+            picture.quantize(128).save(temporary, format="png", optimize=True)
 
 
 def write_results_page(docs: Path, records: Path = RECORDS) -> Path:

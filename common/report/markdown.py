@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from common.paper_values import Pivot
 from common.report.cells import (
     NONE,
     duration,
@@ -15,6 +14,7 @@ from common.report.cells import (
     named,
     number,
     others,
+    text_table,
 )
 from common.report.collect import Chapter, Row, Section, Source
 
@@ -23,8 +23,8 @@ MARKS = ("<!-- results -->", "<!-- /results -->")
 _HEAD = """# Results
 
 Made by `python -m common.report` from the records in `docs/results/`, which hold settings, seeds,
-hashes, versions and commands in full. What is not here yet is said to be missing, with the command
-that makes it.
+hashes, versions and commands in full. Missing results are listed with the command that produces
+them.
 
 Here: mean ± half width of its 95 % confidence interval, over n repetitions (images, runs or test
 questions). Verdicts: *reached* is at least as good as the paper's number; *within its interval*
@@ -56,19 +56,19 @@ def _section(section: Section) -> str:
     if section.is_missing:
         lines.append(f"Missing; `{section.result.command}` makes it.\n")
     if section.measured:
-        lines.append(markdown_table(COLUMNS, [_cells(row) for row in section.measured]) + "\n")
+        lines.append(markdown_table(COLUMNS, [cells(row) for row in section.measured]) + "\n")
     if section.remark:
         lines.append(f"{section.remark}\n")
-    facts = [*_facts(section), *(f"missing: {what}: {how}" for what, how in missing_lines(section))]
-    lines += [f"- {line}" for line in facts]
-    details = _details(section)
+    lines += [f"- {line}" for line in facts_of(section)]
+    details = details_of(section)
     if details:
         lines += ["\n<details><summary>commands and notes</summary>\n"]
         lines += [*(f"- {line}" for line in details), "\n</details>"]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
+    """A measured row under :data:`COLUMNS`."""
     m, published = row.measurement, row.published
     value = "not published" if published.value is None else number(published.value)
     if published.value is not None and published.spread is not None:
@@ -78,19 +78,21 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (named(m), value, measured(m), verdict, str(m.n), row.data, duration(m.seconds))
 
 
-def _facts(section: Section) -> list[str]:
-    """Source of the paper's numbers, why others are not published, and the records."""
+def facts_of(section: Section) -> list[str]:
+    """In Markdown: source of the paper's numbers, why others are not published, the records, and
+    what is missing."""
     facts = []
     sources = dict.fromkeys(r.published.source for r in section.rows if r.published.source)
     if sources:
         facts.append(f"paper's numbers: {'; '.join(sources)}")
     why = dict.fromkeys(r.published.unpublished for r in section.measured)
     facts += [f"no published number: {reason}" for reason in why if reason]
-    return facts + [_record_line(source) for source in _used(section)]
+    facts += [_record_line(source) for source in _used(section)]
+    return facts + [f"missing: {what}: {how}" for what, how in missing_lines(section)]
 
 
-def _details(section: Section) -> list[str]:
-    """Commands, spreads and notes, each once with what it is of."""
+def details_of(section: Section) -> list[str]:
+    """In Markdown: commands, spreads and notes, each once with what it is of."""
     commands: dict[str, list[str]] = {}
     for row in section.measured:
         commands.setdefault(row.command, []).append(row.measurement.what)
@@ -156,60 +158,55 @@ def is_command(text: str) -> bool:
 
 
 def readme_block(chapters: Iterable[Chapter]) -> str:
-    """What stands between the marks in the README: a small table of each result that has one."""
-    parts = []
-    for chapter in chapters:
-        tables, missing = [], []
-        for section in chapter.sections:
-            if section.result.readme is None:
-                continue
-            table = pivot_table(section, section.result.readme)
-            if table:
-                tables.append(f"**{section.result.title}** ({_profiles(section)})\n\n{table}\n")
-                tables += [f"{section.remark}\n"] if section.remark else []
-            elif not section.result.optional:
-                missing.append(section.result.title)
-        if missing:
-            tables.append(f"Not there yet: {'; '.join(missing)}.\n")
-        if tables:
-            parts.append("\n".join([f"### {chapter.paper.name}\n", *tables]))
+    """What stands between the marks in the README: the headline rows of all papers."""
+    rows = [
+        (chapter.paper.name, name, *_headline_cells(row))
+        for chapter in chapters
+        for name, row in headline(chapter)
+    ]
     legend = (
-        "In brackets the paper's number, where there is one. Bold: at least as good, or its number "
-        f"met within the 95 % interval. {NONE}: not measured yet. \\*: quick profile. †: on the "
-        "small embedded data. Intervals, times, commands and everything else: "
+        "Bold: at least as good as the paper, or equal within the 95 % interval. "
+        f"{NONE}: not published, or not measured yet. \\*: quick profile. †: on a stand-in for the "
+        "real data set. Everything else, with intervals, times and commands: "
         "[docs/results.md](docs/results.md).\n"
     )
-    return "\n".join([*parts, legend])
+    return markdown_table(("paper", "result", "paper's", "here"), rows) + "\n\n" + legend
 
 
-def pivot_table(section: Section, pivot: Pivot) -> str:
-    """The table of a result, empty where nothing of it was measured; rows without any number are
-    left out."""
-    rows = {row.published.what: row for row in section.measured}
-    lines = []
-    for name in pivot.rows:
-        found = [rows.get(pivot.cell.format(row=name, column=column)) for column in pivot.columns]
-        if any(found):
-            lines.append((pivot.side.format(row=name), *map(_pivot_cell, found)))
-    heads = [pivot.head.format(column=column) for column in pivot.columns]
-    return markdown_table((pivot.corner, *heads), lines) if lines else ""
+def headline(chapter: Chapter) -> list[tuple[str, Row]]:
+    """The headline rows of a paper with their names."""
+    rows = {row.published.what: row for section in chapter.sections for row in section.rows}
+    return [
+        (name, rows[what])
+        for section in chapter.sections
+        for what, name in section.result.headline.items()
+        if what in rows
+    ]
 
 
-def _pivot_cell(row: Row | None) -> str:
-    if row is None:
-        return NONE
+def _headline_cells(row: Row) -> tuple[str, str]:
+    paper = NONE if row.published.value is None else number(row.published.value)
+    if row.measurement is None:
+        return paper, NONE
     value = measured(row.measurement)
     if row.verdict.kind in ("reached", "within"):
         value = f"**{value}**"
     value += "" if row.source.record.profile == "full" else "\\*"
-    value += "†" if is_stand_in(row.data) else ""
-    published = row.published.value
-    return value if published is None else f"{value} ({number(published)})"
+    return paper, value + ("†" if is_stand_in(row.data) else "")
 
 
-def _profiles(section: Section) -> str:
-    profiles = sorted({source.record.profile for source in _used(section)})
-    return f"{' and '.join(profiles)} profile{'s' if len(profiles) > 1 else ''}"
+def headline_table(chapter: Chapter) -> str:
+    """The headline rows of a paper as plain text: what, paper, here, data."""
+    rows = [
+        (
+            name,
+            NONE if row.published.value is None else number(row.published.value),
+            NONE if row.measurement is None else measured(row.measurement),
+            row.data,
+        )
+        for name, row in headline(chapter)
+    ]
+    return text_table((chapter.paper.name, "paper", "here", "data"), rows)
 
 
 def with_block(text: str, block: str) -> str:
