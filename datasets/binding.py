@@ -34,7 +34,7 @@ def path_of(name: str, folder: str | Path | None = None) -> Path:
 
 
 def source_of(name: str, folder: str | Path | None = None) -> str:
-    """The digits a file was made from: "MNIST", "embedded digits", or "none"."""
+    """The digits a file was made from: "MNIST", "MNIST, 5 000 images", or "none"."""
     return hdf5.read_info(path_of(name, folder)).data
 
 

@@ -9,7 +9,7 @@ from common.errors import UserError
 
 Data = Literal["auto", "real", "embedded"]
 DATA_CHOICES = ("auto", "real", "embedded")
-EMBEDDED_DIGITS = "embedded digits"
+EMBEDDED_DIGITS = "MNIST, 5 000 images"
 
 
 def check_choice(what: str, value: str | int, known: Collection[str] | Collection[int]) -> None:

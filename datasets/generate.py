@@ -33,7 +33,7 @@ _NO_DIGITS = "none"
 
 def load_digits(data: Data) -> Digits:
     """The training and test digits that the MNIST datasets are made of (see ``load_mnist``)."""
-    from datasets.real import load_mnist  # needs torch, which most datasets do without
+    from datasets.mnist import load_mnist  # needs torch, which most datasets do without
 
     train = load_mnist("train", data)
     test = load_mnist("test", "embedded" if train.source == EMBEDDED_DIGITS else data)
@@ -88,13 +88,12 @@ def _reason_to_make(path: Path, counts: dict[str, int], data: Data) -> str | Non
 
 
 def _reason_of_digits(made_from: str, data: Data) -> str | None:
-    if data == "embedded" and made_from not in (EMBEDDED_DIGITS, _NO_DIGITS):
-        return "the file was made from MNIST, and the embedded digits are asked for"
-    if data == "embedded" or made_from != EMBEDDED_DIGITS:
+    if made_from == _NO_DIGITS or (made_from == "MNIST" and data != "embedded"):
         return None
-    if load_digits(data).source == EMBEDDED_DIGITS:
+    source = load_digits(data).source
+    if made_from == source:
         return None
-    return "the file was made from the embedded digits, and MNIST is there now"
+    return f"the file was made from {made_from}, and {source} is to be used now"
 
 
 def _with_present(path: Path, counts: dict[str, int]) -> dict[str, int]:
@@ -125,7 +124,7 @@ def ensure(
     ``groups``: the groups needed (None: all). A sound file that holds more is left alone, one
     that holds less is made again with what it had; each group is the beginning of the full one.
     ``force``: make exactly what is asked for, whatever is there.
-    ``data``: "real" MNIST, "embedded" digits, or "auto" (see :func:`datasets.real.load_mnist`).
+    ``data``: "real" MNIST, "embedded" digits, or "auto" (see :func:`datasets.mnist.load_mnist`).
     Raises :class:`UserError` for unknown names and for data that cannot be had.
     """
     dataset = find(name)
@@ -213,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         choices=DATA_CHOICES,
         default="real",
-        help="digits: real MNIST, the embedded 8 x 8 digits, or auto (real if it can be had)",
+        help="digits: all of MNIST, the 5 000 embedded ones, or auto (all if they can be had)",
     )
     parser.add_argument("--force", action="store_true", help="make files that are there again, too")
     parser.add_argument(

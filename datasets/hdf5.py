@@ -35,7 +35,7 @@ _WAITING = 64  # compressed chunks in memory at most
 @dataclass(frozen=True)
 class FileInfo:
     """What a file says of itself: ``counts`` images of each group, ``data`` the digits it was
-    made from ("MNIST", "embedded digits", "none"), ``version`` of the generator."""
+    made from ("MNIST", "MNIST, 5 000 images", "none"), ``version`` of the generator."""
 
     name: str
     version: int

@@ -1,4 +1,4 @@
-"""Data sets that others recorded: found on disk or downloaded, checked, and loaded.
+"""Files of data sets that others recorded: found on disk or downloaded, and checked.
 
 A file is looked for in ``$SNN_DATA`` (never written to), then in ``datasets/files/``, and is then
 downloaded there from its official home or a mirror; wherever it comes from, its checksum is
@@ -15,55 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
 import pooch
 import requests
-import torch
-from torch.nn.functional import interpolate
 
 from common.errors import UserError
 from common.paths import DATA_FILES
-from datasets.choices import DATA_CHOICES, EMBEDDED_DIGITS, Data, check_choice
-from datasets.idx import read_idx
+from datasets.choices import Data
 
 SPLITS = ("train", "test")
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_EMBEDDED_TEST = 300
 _TIMEOUT = 20  # seconds without an answer of a server
-
-_MNIST_HOMES = (
-    "http://yann.lecun.com/exdb/mnist/",
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
-_FASHION_HOMES = (
-    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/"
-    "b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/",
-)
-_MNIST_SHA256 = {
-    "train-images-idx3": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-}
-_FASHION_SHA256 = {
-    "train-images-idx3": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-    "train-labels-idx1": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-    "t10k-images-idx3": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-    "t10k-labels-idx1": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-}
-
-
-class LabelledImages(NamedTuple):
-    """``images`` (N, 28, 28) uint8, ``labels`` (N,) int64, and ``source``, what they really are."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    source: str
 
 
 class RemoteFile(NamedTuple):
@@ -188,62 +152,3 @@ def unless_embedded(get: Callable[[], T], data: Data, stand_in: str) -> T | None
             raise UserError(f"{error}, or give --data embedded for a small stand-in") from error
         _log.warning("%s: %s", stand_in, error)
         return None
-
-
-def _load_idx_pair(
-    folder: str, sums: dict[str, str], homes: tuple[str, ...], split: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    prefix = "train" if split == "train" else "t10k"
-    arrays = []
-    for what in (f"{prefix}-images-idx3", f"{prefix}-labels-idx1"):
-        path = locate(RemoteFile(f"{folder}/{what}-ubyte.gz", sums[what], homes))
-        arrays.append(read_idx(path))
-    images, labels = arrays
-    return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
-
-
-def _embedded_digits(split: str) -> LabelledImages:
-    from sklearn.datasets import load_digits  # slow to import and rarely needed
-
-    digits = load_digits()
-    coarse = torch.from_numpy(digits.images * 255 / 16)[:, None]
-    images = interpolate(coarse, size=(28, 28), mode="bilinear", align_corners=False)
-    images = images[:, 0].round().to(torch.uint8)
-    labels = torch.from_numpy(digits.target.astype(np.int64))
-    part = slice(None, -_EMBEDDED_TEST) if split == "train" else slice(-_EMBEDDED_TEST, None)
-    return LabelledImages(images[part], labels[part], EMBEDDED_DIGITS)
-
-
-def load_mnist(split: str, data: Data = "auto") -> LabelledImages:
-    """MNIST (60 000 "train", 10 000 "test" images, byte 0 = paper, 255 = ink).
-
-    ``data="embedded"``: scikit-learn's 1 797 digits of 8 x 8 pixels, bytes = value * 255 / 16,
-    enlarged bilinearly, the last 300 for testing. ``"auto"``: MNIST where it can be had, else the
-    embedded digits, with a warning in the log. ``source`` says which ("MNIST", "embedded digits").
-    Raises :class:`UserError` for ``"real"`` when MNIST is neither there nor to be downloaded.
-    """
-    check_choice("data", data, DATA_CHOICES)
-    check_choice("split", split, SPLITS)
-    pair = unless_embedded(
-        lambda: _load_idx_pair("mnist", _MNIST_SHA256, _MNIST_HOMES, split),
-        data,
-        "using the embedded 8 x 8 digits of scikit-learn instead of MNIST",
-    )
-    return _embedded_digits(split) if pair is None else LabelledImages(*pair, "MNIST")
-
-
-def load_fashion_mnist(split: str, data: Data = "auto") -> LabelledImages:
-    """Fashion-MNIST (60 000 "train", 10 000 "test" images of clothing, 10 classes).
-
-    There is no embedded stand-in: raises :class:`UserError` for ``data="embedded"`` and when the
-    files are neither there nor to be downloaded.
-    """
-    check_choice("data", data, DATA_CHOICES)
-    check_choice("split", split, SPLITS)
-    if data == "embedded":
-        raise UserError(
-            "Fashion-MNIST has no embedded stand-in; set SNN_DATA to a folder that holds "
-            f"fashion_mnist/, or connect to the network for a download to {DATA_FILES}"
-        )
-    pair = _load_idx_pair("fashion_mnist", _FASHION_SHA256, _FASHION_HOMES, split)
-    return LabelledImages(*pair, "Fashion-MNIST")

@@ -31,8 +31,8 @@ class DigitData:
 
     data: str = field(
         metadata={
-            "help": "MNIST and FSDD (real), coarse digits and tones (embedded), or auto: the first "
-            "if possible",
+            "help": "MNIST and FSDD (real), 5 000 of MNIST's images and tones (embedded), or auto: "
+            "the first if possible",
             "choices": DATA_CHOICES,
         }
     )

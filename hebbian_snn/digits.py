@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datasets.choices import Data
 from datasets.mfcc import digit_maps
-from datasets.real import load_mnist
+from datasets.mnist import load_mnist
 from datasets.spoken_digits import load_spoken_digits
 from hebbian_snn.layers import Encoding
 from hebbian_snn.neurons import LIFParameters

@@ -13,7 +13,7 @@ from common.training import generator
 from datasets.choices import Data
 from datasets.dvs_gesture import load_dvs_gesture
 from datasets.events import Events, bin_events, random_starts, scaled_shape
-from datasets.real import LabelledImages, load_fashion_mnist, load_mnist
+from datasets.mnist import LabelledImages, load_fashion_mnist, load_mnist
 from datasets.shd import load_shd
 from snn_tha.config import InputSettings, Settings
 

@@ -106,7 +106,7 @@ def test_full_groups_are_checked_against_the_published_arrays(tmp_path):
     assert published_checksums(find("bars"), {"test": 9_999}, "none") == {}
     full = find("mnist_shape").sizes
     assert len(published_checksums(find("mnist_shape"), full, "MNIST")) == 6
-    assert published_checksums(find("mnist_shape"), full, "embedded digits") == {}
+    assert published_checksums(find("mnist_shape"), full, "MNIST, 5 000 images") == {}
 
 
 def test_usual_numbers_leave_out_most_of_the_largest_group():
@@ -193,11 +193,11 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 def test_embedded_digits_are_recorded_and_replaced_when_others_are_asked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("SNN_DATA", raising=False)
     ensure("mnist_shape", 4, ["test"], tmp_path, data="embedded")
-    assert hdf5.read_info(tmp_path / "mnist_shape.h5").data == "embedded digits"
+    assert hdf5.read_info(tmp_path / "mnist_shape.h5").data == "MNIST, 5 000 images"
     with h5py.File(tmp_path / "mnist_shape.h5", "r+") as file:
         file.attrs["data"] = "MNIST"
     made = (tmp_path / "mnist_shape.h5").stat().st_mtime_ns
     ensure("mnist_shape", 4, ["test"], tmp_path, data="auto")
     assert (tmp_path / "mnist_shape.h5").stat().st_mtime_ns == made
     ensure("mnist_shape", 4, ["test"], tmp_path, data="embedded")
-    assert hdf5.read_info(tmp_path / "mnist_shape.h5").data == "embedded digits"
+    assert hdf5.read_info(tmp_path / "mnist_shape.h5").data == "MNIST, 5 000 images"

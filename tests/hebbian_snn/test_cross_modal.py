@@ -234,7 +234,7 @@ def test_small_trainings(more, trained, tmp_path, capsys):
     data = metadata["data"]
     assert data["task"] == "cross_modal"
     assert data["audio"]["source"] == "embedded tones"
-    assert data["image"]["source"] == "embedded digits"
+    assert data["image"]["source"] == "MNIST, 5 000 images"
     for modality in MODALITIES:
         found = data[modality]["cnn"]
         assert found["checkpoint"] == load_checkpoint(trained[modality]).sha256

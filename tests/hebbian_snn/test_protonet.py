@@ -196,7 +196,7 @@ def test_classifiers_learn(audio, tmp_path):
     assert status == 0
     metadata = load_checkpoint(tmp_path / "net.safetensors").metadata
     assert metadata["test"]["accuracy"] > 0.6, "chance is 0.1"
-    assert metadata["data"]["source"] == ("embedded tones" if audio else "embedded digits")
+    assert metadata["data"]["source"] == ("embedded tones" if audio else "MNIST, 5 000 images")
     trained = load_network(ClassifierTask, tmp_path / "net.safetensors")
     assert isinstance(trained.network.network, LinearClassifier)
 

@@ -234,7 +234,7 @@ def test_a_run_learns_and_tells_its_curve(whole):
     assert whole.metadata["epoch"] == best["epoch"]
     assert whole.metadata["test_accuracy"] == best["test_accuracy"]
     assert whole.metadata["data"] == {
-        "source": "embedded digits", "train": 45, "validation": 5, "test": 20,
+        "source": "MNIST, 5 000 images", "train": 45, "validation": 5, "test": 20,
     }  # fmt: skip
 
 
