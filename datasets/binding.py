@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from common.errors import UserError
-from common.paths import DATA_FILES
 from datasets import hdf5
 from datasets.catalogue import check_groups, find
 from datasets.choices import check_choice
+from datasets.hdf5 import path_of
 
 Split = Literal["all", "train", "validation"]
 Indices = Sequence[int] | np.ndarray | torch.Tensor
@@ -26,11 +26,6 @@ class Images(NamedTuple):
 
     images: torch.Tensor
     groups: torch.Tensor
-
-
-def path_of(name: str, folder: str | Path | None = None) -> Path:
-    """Where the file of dataset ``name`` lies (``folder``: default ``datasets/files``)."""
-    return Path(folder or DATA_FILES) / f"{find(name).name}.h5"
 
 
 def source_of(name: str, folder: str | Path | None = None) -> str:

@@ -8,6 +8,7 @@ python -m datasets.generate bars --count 200 --out /tmp/small
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import sys
@@ -18,17 +19,17 @@ from tqdm import tqdm
 
 from common.arguments import Parser
 from common.errors import UserError, command_line
-from common.paths import DATA_FILES
+from common.files import locked
 from datasets import hdf5
 from datasets.catalogue import GENERATOR_VERSION, Dataset, catalogue, check_groups, find
 from datasets.choices import DATA_CHOICES, EMBEDDED_DIGITS, Data, check_choice
 from datasets.generators import Batch, Digits
 from datasets.mt19937 import new_state
+from datasets.real import Failures, data_folder
 
 CHECKSUMS = Path(__file__).with_name("checksums.json")
 
 _log = logging.getLogger(__name__)
-_NO_DIGITS = "none"
 
 
 def load_digits(data: Data) -> Digits:
@@ -36,7 +37,7 @@ def load_digits(data: Data) -> Digits:
     from datasets.mnist import load_mnist  # needs torch, which most datasets do without
 
     train = load_mnist("train", data)
-    test = load_mnist("test", "embedded" if train.source == EMBEDDED_DIGITS else data)
+    test = load_mnist("test", "embedded" if train.source == EMBEDDED_DIGITS else "real")
     return Digits(train.images.numpy(), test.images.numpy(), train.source)
 
 
@@ -55,7 +56,7 @@ def published_checksums(dataset: Dataset, counts: dict[str, int], data: str) -> 
 def make(dataset: Dataset, counts: dict[str, int], path: Path, data: Data) -> None:
     """Generate ``counts`` images of each group into ``path``; shows a progress bar."""
     digits = load_digits(data) if dataset.needs_digits else None
-    source = digits.source if digits else _NO_DIGITS
+    source = digits.source if digits else hdf5.NO_DIGITS
     batches = hdf5.take(dataset.draw(new_state(dataset.seed), digits), counts)
     expected = published_checksums(dataset, counts, source)
     hdf5.write(path, dataset, counts, _with_progress(batches, dataset, counts), source, expected)
@@ -78,7 +79,7 @@ def _reason_to_make(path: Path, counts: dict[str, int], data: Data) -> str | Non
         return "it does not exist yet"
     try:
         info = hdf5.read_info(path)
-    except UserError:
+    except hdf5.DamagedError:
         return "the file is damaged, cut off or not complete"
     if info.name != path.stem or info.version != GENERATOR_VERSION:
         return "the file was made by another version of the generator"
@@ -88,20 +89,20 @@ def _reason_to_make(path: Path, counts: dict[str, int], data: Data) -> str | Non
 
 
 def _reason_of_digits(made_from: str, data: Data) -> str | None:
-    if made_from == _NO_DIGITS or (made_from == "MNIST" and data != "embedded"):
+    if made_from == hdf5.NO_DIGITS or (made_from == "MNIST" and data != "embedded"):
         return None
     source = load_digits(data).source
     if made_from == source:
         return None
-    return f"the file was made from {made_from}, and {source} is to be used now"
+    return f"its digits are {made_from}, and {source} is to be used now"
 
 
 def _with_present(path: Path, counts: dict[str, int]) -> dict[str, int]:
     """``counts``, but nothing less than a sound file at ``path`` already holds."""
-    try:
-        present = hdf5.read_info(path).counts
-    except UserError:
-        present = {}
+    present: dict[str, int] = {}
+    if path.exists():
+        with contextlib.suppress(hdf5.DamagedError):
+            present = hdf5.read_info(path).counts
     return {
         group: max(counts.get(group, 0), present.get(group, 0))
         for group in find(path.stem).sizes
@@ -123,20 +124,26 @@ def ensure(
     others then being made in their usual number; None: the usual numbers);
     ``groups``: the groups needed (None: all). A sound file that holds more is left alone, one
     that holds less is made again with what it had; each group is the beginning of the full one.
-    ``force``: make exactly what is asked for, whatever is there.
+    ``force``: make exactly what is asked for, whatever is there. Of several processes one makes it
+    and the others wait.
     ``data``: "real" MNIST, "embedded" digits, or "auto" (see :func:`datasets.mnist.load_mnist`).
     Raises :class:`UserError` for unknown names and for data that cannot be had.
     """
     dataset = find(name)
     check_choice("data", data, DATA_CHOICES)
     wanted = wanted_counts(dataset, counts, groups)
-    path = Path(folder or DATA_FILES) / f"{name}.h5"
-    reason = "it is asked for" if force else _reason_to_make(path, wanted, data)
-    if reason:
-        level = logging.WARNING if path.exists() and not force else logging.INFO
-        _log.log(level, "making %s: %s", path, reason)
-        make(dataset, wanted if force else _with_present(path, wanted), path, data)
-    return path
+    path = hdf5.path_of(name, folder)
+    if not force and _reason_to_make(path, wanted, data) is None:
+        return path
+    target = Path(folder or data_folder()) / f"{name}.h5"
+    with locked(target):
+        reason = "it is asked for" if force else _reason_to_make(target, wanted, data)
+        if reason:  # or another process made it meanwhile
+            level = logging.WARNING if target.exists() and not force else logging.INFO
+            _log.log(level, "making %s: %s", target, reason)
+            kept = wanted if force else _with_present(path, wanted)
+            make(dataset, kept, target, data)
+    return target
 
 
 def wanted_counts(
@@ -198,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         "are made again.",
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="all, " + ", ".join(catalogue()))
-    parser.add_argument("--out", type=Path, default=DATA_FILES, help="folder (datasets/files)")
+    parser.add_argument("--out", type=Path, help="folder (default: datasets/files)")
     parser.add_argument(
         "--count",
         nargs="+",
@@ -213,6 +220,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=DATA_CHOICES,
         default="real",
         help="digits: all of MNIST, the 5 000 embedded ones, or auto (all if they can be had)",
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="ask homes of MNIST again that failed within the last hour",
     )
     parser.add_argument("--force", action="store_true", help="make files that are there again, too")
     parser.add_argument(
@@ -232,13 +244,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     for group in by_group:
         if not any(group in dataset.sizes for dataset in chosen):
             raise UserError(f"--count {group}=...: no group of that name in {', '.join(names)}")
+    if options.download:
+        Failures(data_folder()).forget()
     for dataset in chosen:
-        path = options.out / f"{dataset.name}.h5"
         if options.verify:
+            path = hdf5.path_of(dataset.name, options.out)
             verify(path)
         else:
             counts = _counts_of(dataset, number, by_group)
-            ensure(dataset.name, counts, None, options.out, options.data, options.force)
+            path = ensure(dataset.name, counts, None, options.out, options.data, options.force)
         info = hdf5.read_info(path)
         held = ", ".join(f"{group} {count}" for group, count in info.counts.items())
         checked = "verified" if options.verify else "ready"

@@ -15,7 +15,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -23,10 +23,12 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import atomic_path
-from datasets.catalogue import GENERATOR_VERSION, Dataset
+from datasets import real
+from datasets.catalogue import GENERATOR_VERSION, Dataset, find
 from datasets.generators import Batch
 
 CHUNK = 100
+NO_DIGITS = "none"
 _LEVEL = 4
 _THREADS = 2
 _WAITING = 64  # compressed chunks in memory at most
@@ -35,12 +37,27 @@ _WAITING = 64  # compressed chunks in memory at most
 @dataclass(frozen=True)
 class FileInfo:
     """What a file says of itself: ``counts`` images of each group, ``data`` the digits it was
-    made from ("MNIST", "MNIST, 5 000 images", "none"), ``version`` of the generator."""
+    made from ("MNIST", "MNIST, 5 000 images", "none"; "mixed" or "unknown" where the groups differ
+    or do not say), ``version`` of the generator."""
 
     name: str
     version: int
     data: str
     counts: dict[str, int]
+
+
+class DamagedError(UserError):
+    """A file is damaged, cut off or unfinished."""
+
+
+def path_of(name: str, folder: str | Path | None = None) -> Path:
+    """Where the file of dataset ``name`` lies or will lie (``folder``: default ``datasets/files``,
+    or what stands in for it where that cannot be written)."""
+    file = f"{find(name).name}.h5"
+    if folder:
+        return Path(folder) / file
+    made, usual = real.data_folder() / file, real.DATA_FILES / file
+    return usual if usual.exists() and not made.exists() else made
 
 
 def remake_command(path: Path) -> str:
@@ -51,7 +68,8 @@ def remake_command(path: Path) -> str:
 def read_info(path: str | os.PathLike[str]) -> FileInfo:
     """Read the attributes of a dataset file.
 
-    Raises :class:`UserError` when there is none, or it is no HDF5 file, cut off or unfinished.
+    Raises :class:`UserError` when there is none, and :class:`DamagedError` when it is no HDF5 file,
+    cut off or unfinished.
     """
     path = Path(path)
     if not path.is_file():
@@ -67,9 +85,13 @@ def read_info(path: str | os.PathLike[str]) -> FileInfo:
             str(file.attrs["data"]),
             json.loads(file.attrs["counts"]),
         )
+        if info.data != NO_DIGITS:
+            sources = {str(file[group].attrs.get("data", "unknown")) for group in info.counts}
+            sources.add(info.data)
+            info = replace(info, data="mixed" if len(sources) > 1 else info.data)
         present = all(len(file[group]["groups"]) == n for group, n in info.counts.items())
     if not (complete and present):
-        raise UserError(f"{path} is not complete; make it again: {remake_command(path)}")
+        raise DamagedError(f"{path} is not complete; make it again: {remake_command(path)}")
     return info
 
 
@@ -204,6 +226,8 @@ def write(
             found = output.finish()
             if found != expected.get(name, found):
                 raise RuntimeError(f"{dataset.name}: {name} differs from the published array")
+        for group in counts:
+            file[group].attrs["data"] = data
         file.attrs["name"] = dataset.name
         file.attrs["seed"] = dataset.seed
         file.attrs["generator_version"] = GENERATOR_VERSION
@@ -232,14 +256,20 @@ def checksums(path: str | os.PathLike[str]) -> dict[str, tuple[str, str]]:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[h5py.File]:
-    """Open a file for reading; damage met inside the block becomes a :class:`UserError`."""
+    """Open a file for reading, whoever else has it open.
+
+    Damage met inside the block becomes a :class:`DamagedError`, and a file that another program
+    writes just now another :class:`UserError`.
+    """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             yield file
-    except PermissionError:
+    except (PermissionError, BlockingIOError):
         raise
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
+        if "already open" in reason:
+            raise UserError(f"{path} is open for writing in another program; close it") from error
+        raise DamagedError(
             f"{path} is damaged or cut off ({reason}); make it again: {remake_command(path)}"
         ) from error

@@ -11,20 +11,29 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from datasets.real import open_packed
+
+MOST = 100_000_000
+"""Bytes; the largest known file, of 60 000 images, has 47 040 016."""
 
 _UNSIGNED_BYTE = 0x08
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a gzipped IDX file of unsigned bytes; returns a uint8 array of the header's shape.
+    """Read an IDX file of unsigned bytes, gzipped or not; returns a uint8 array of the header's
+    shape.
 
-    Raises :class:`UserError` when the file is cut off, no gzip, or not an IDX file of bytes.
+    Raises :class:`UserError` when the file is cut off, larger than ``MOST``, or not an IDX file of
+    bytes.
     """
     path = Path(path)
     try:
-        content = gzip.decompress(path.read_bytes())
+        with open_packed(path) as file:
+            content = file.read(MOST + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: not a whole gzip file ({error}); get it again") from error
+    if len(content) > MOST:
+        raise UserError(f"{path}: holds more than {MOST} bytes; get it again")
     header = 4 + 4 * content[3] if len(content) >= 4 else 4
     if len(content) < header or content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
         raise UserError(f"{path}: not an IDX file of unsigned bytes; get it again")

@@ -7,9 +7,9 @@ Snell et al. (2017): the 1-bit drawing rotated, resized to 28 x 28 by nearest ne
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
-import logging
 import re
 import zipfile
 import zlib
@@ -24,10 +24,9 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import atomic_path, sha256_of
-from common.paths import DATA_FILES
 from datasets.choices import DATA_CHOICES, Data, check_choice
 from datasets.omniglot_standin import EMBEDDED_STROKES, stroke_characters
-from datasets.real import RemoteFile, locate
+from datasets.real import RemoteFile, data_folder, locate_all, unless_embedded
 
 SPLITS = ("train", "val", "trainval", "test")
 CLASSES = {"train": 4112, "val": 688, "trainval": 4800, "test": 1692}
@@ -40,32 +39,62 @@ SIDE = 28
 ROTATIONS = (0, 90, 180, 270)
 """Degrees, anticlockwise."""
 
-_log = logging.getLogger(__name__)
 _SCAN = 105  # pixels of a drawing's side
+_PNG_BYTES = 10_000  # of a drawing at most; they have some 250
 _PLACES = ((np.arange(SIDE) + 0.5) * _SCAN / SIDE).astype(int)  # rows and columns that are kept
 _MEMBER = re.compile(r"(?:.*/)?images_\w+/([^/]+/character\d+)/\d+_(\d+)\.png")
 _LINE = re.compile(r"([^/]+/character\d+)/rot(000|090|180|270)")
-_ZIP_HOME = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-_SPLIT_HOME = (
+_ZIP_HOMES = (
+    "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
+    "https://cdn.jsdelivr.net/gh/brendenlake/omniglot@master/python/",
+)
+_SPLIT_HOMES = (
     "https://raw.githubusercontent.com/jakesnell/prototypical-networks/"
-    "c9bb4d258267c11cb6e23f0a19242d24ca98ad8a/data/omniglot/splits/vinyals/"
+    "c9bb4d258267c11cb6e23f0a19242d24ca98ad8a/data/omniglot/splits/vinyals/",
+    "https://cdn.jsdelivr.net/gh/jakesnell/prototypical-networks@"
+    "c9bb4d258267c11cb6e23f0a19242d24ca98ad8a/data/omniglot/splits/vinyals/",
 )
 _AUTHORS_MD5 = ("68d2efa1b9178cc56df9314c21c6e718", "6b91aef0f799c5bb55b94e3f2daec811")
 
 
-def _is_the_authors(path: Path) -> bool:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() in _AUTHORS_MD5
+def _is_known(content: str, path: Path) -> bool:
+    """Whether a zip file is one of the authors', or holds PNG files with this SHA-256 of all."""
+    md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if md5 in _AUTHORS_MD5:
+        return True
+    try:
+        return content_sha256(path) == content
+    except UserError:
+        return False
 
 
-_ZIPS = tuple(
-    RemoteFile(f"omniglot/images_{name}.zip", sha256, (_ZIP_HOME,), _is_the_authors)
-    for name, sha256 in (
-        ("background", "512b4a2b61ff1c7d09db743d05d12aedc2a5f38192fa40d63fd91f0fc1504c88"),
-        ("evaluation", "98893e98e6c7ac15783039de81205741dffe6bb4ac1e1f0c5568f6889e7e523c"),
+def content_sha256(path: Path) -> str:
+    """SHA-256 over names and bytes of the drawings in a zip file, however it was packed."""
+    digest = hashlib.sha256()
+    for (character, drawer), (_, content) in sorted(_members(path).items()):
+        digest.update(f"{character} {drawer} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+_ZIPS = {
+    name: RemoteFile(
+        f"omniglot/images_{name}.zip", sha256, _ZIP_HOMES, functools.partial(_is_known, content)
     )
-)
+    for name, sha256, content in (
+        (
+            "background",
+            "512b4a2b61ff1c7d09db743d05d12aedc2a5f38192fa40d63fd91f0fc1504c88",
+            "77468fe8ec13cff9ee6fc0db061de1353a1c6f18a59f237a7d74a75e113d7f72",
+        ),
+        (
+            "evaluation",
+            "98893e98e6c7ac15783039de81205741dffe6bb4ac1e1f0c5568f6889e7e523c",
+            "6697f64246d5c12c2cb2ca887c653d098c87072e39637c4b802ff4c5e284e741",
+        ),
+    )
+}
 _SPLITS = {
-    name: RemoteFile(f"omniglot/splits/vinyals/{name}.txt", sha256, (_SPLIT_HOME,))
+    name: RemoteFile(f"omniglot/splits/vinyals/{name}.txt", sha256, _SPLIT_HOMES)
     for name, sha256 in (
         ("train", "984522c194c30fb678ce53304a160a42faf5403ad4f9a67010f32dd3a35738e0"),
         ("val", "11f99e54faee3e26f53d3231c1cceac5bf7b8730e9be31cb6dab256551dc0c1a"),
@@ -103,31 +132,29 @@ def load_omniglot(
         folder: where the files lie that are not in ``$SNN_DATA``, and where they are downloaded to;
             default ``datasets/files/``.
 
-    Raises :class:`UserError` for ``"real"`` when Omniglot is neither there nor to be downloaded,
-    and for damaged files.
+    Raises :class:`datasets.real.AbsentError` for ``"real"`` when one of Omniglot's files is neither
+    there nor to be downloaded, and :class:`UserError` when one, whichever the split, is damaged.
     """
     check_choice("data", data, DATA_CHOICES)
     check_choice("split", split, SPLITS)
     stand_in = "using procedural stroke characters instead of Omniglot"
-    if data == "embedded":
-        _log.warning(stand_in)
-        characters = _embedded(split)
-    else:
-        try:
-            characters = _real(split, folder)
-        except UserError as error:
-            if data == "real":
-                raise UserError(f"{error}, or give --data embedded for a small stand-in") from error
-            _log.warning("%s: %s", stand_in, error)
-            characters = _embedded(split)
+    found = unless_embedded(lambda: omniglot_files(folder), data, stand_in)
+    characters = _embedded(split) if found is None else _real(split, found)
     if exchange_axes:
         characters = characters._replace(images=characters.images.mT.contiguous())
     return characters
 
 
-def _real(split: str, folder: Path | None) -> Characters:
-    drawings = _cached_drawings([locate(file, folder) for file in _ZIPS])
-    classes = read_split(locate(_SPLITS[split], folder))
+def omniglot_files(folder: Path | None = None) -> dict[str, Path]:
+    """Checked files by name: the two zip files and those of all splits; raises as
+    ``real.locate_all``."""
+    files = {**_ZIPS, **_SPLITS}
+    return dict(zip(files, locate_all(list(files.values()), folder), strict=True))
+
+
+def _real(split: str, files: dict[str, Path]) -> Characters:
+    drawings = _cached_drawings([files[name] for name in _ZIPS])
+    classes = read_split(files[split])
     if len(classes) != CLASSES[split]:
         raise UserError(
             f"the split {split} has {len(classes)} classes instead of {CLASSES[split]}; "
@@ -138,7 +165,7 @@ def _real(split: str, folder: Path | None) -> Characters:
 
 def _cached_drawings(zips: Sequence[Path]) -> dict[str, np.ndarray]:
     """:func:`read_drawings` of the zip files, kept as bits below ``datasets/files/``."""
-    cache = DATA_FILES / "omniglot" / "images_28.npz"
+    cache = data_folder() / "omniglot" / "images_28.npz"
     sums = [sha256_of(path) for path in zips]
     try:
         with np.load(cache) as kept:
@@ -209,14 +236,9 @@ def read_drawings(path: Path) -> dict[str, np.ndarray]:
     Raises :class:`UserError` for a damaged file and characters that lack drawings.
     """
     found: dict[str, dict[int, np.ndarray]] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if match := _MEMBER.fullmatch(name):
-                    image = _read_png(archive.read(name), f"{path}: {name}")
-                    found.setdefault(match[1], {})[int(match[2])] = image
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: not a whole zip file ({error}); get it again") from error
+    for (character, drawer), (name, content) in _members(path).items():
+        image = _read_png(content, f"{path}: {name}")
+        found.setdefault(character, {})[drawer] = image
     for character, images in found.items():
         if len(images) != DRAWINGS:
             raise UserError(
@@ -231,13 +253,30 @@ def read_drawings(path: Path) -> dict[str, np.ndarray]:
     }
 
 
+def _members(path: Path) -> dict[tuple[str, int], tuple[str, bytes]]:
+    """Name and bytes of the PNG files in a zip file by character and drawer."""
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if match := _MEMBER.fullmatch(member.filename):
+                    name = member.filename
+                    if member.file_size > _PNG_BYTES:
+                        raise UserError(f"{path}: {name} is too large for a drawing; get it again")
+                    found[match[1], int(match[2])] = name, archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{path}: not a whole zip file ({error}); get it again") from error
+    return found
+
+
 def _read_png(content: bytes, where: str) -> np.ndarray:
     """A drawing (28, 28) bool, ink is True."""
     try:
         image = Image.open(io.BytesIO(content))
-        scan = np.asarray(image)
+        sound = image.mode == "1" and image.size == (_SCAN, _SCAN)
+        scan = np.asarray(image) if sound else None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise UserError(f"{where} is not a whole PNG file ({error}); get it again") from error
-    if image.mode != "1" or scan.shape != (_SCAN, _SCAN):
+    if scan is None:
         raise UserError(f"{where} is not black and white of {_SCAN} x {_SCAN} pixels; get it again")
     return ~scan[_PLACES[:, None], _PLACES]

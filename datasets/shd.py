@@ -11,12 +11,19 @@ import h5py
 import numpy as np
 
 from common.errors import UserError
-from common.paths import DATA_FILES
 from datasets.choices import DATA_CHOICES, Data, check_choice
 from datasets.event_standins_audio import CHANNELS, cochlea_digits
 from datasets.events import Events, Recording, pack_events
-from datasets.events_files import unpack_file
-from datasets.real import SPLITS, RemoteFile, find_file, locate, unless_embedded
+from datasets.events_files import unpack_file, unpacked_from
+from datasets.real import (
+    SPLITS,
+    RemoteFile,
+    check,
+    data_folder,
+    folders,
+    place,
+    unless_embedded,
+)
 
 CLASSES = 20
 """The digits 0 to 9 in German and in English."""
@@ -24,6 +31,8 @@ CLASSES = 20
 _STAND_IN = "using a cochlea model of spoken digits instead of the Spiking Heidelberg Digits"
 _HOMES = ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/")
 _MD5 = {"train": "f3252aeb598ac776c1b526422d90eecb", "test": "1503a5064faa34311c398fb0a1ed0a6f"}
+_MOST = 2_000_000_000  # bytes of a file, packed or not
+_RECORDINGS = 100_000  # at most; there are 8 156 and 2 264
 _PAGE = "https://zenkelab.org/datasets/"
 
 
@@ -36,26 +45,44 @@ def load_shd(split: str, data: Data = "auto") -> Events:
     ``data="embedded"``: a cochlea model that listens to spoken digits, 10 classes, see
     :func:`datasets.event_standins_audio.cochlea_digits`. ``"auto"``: the data set where it can be
     had, else that stand-in, with a warning in the log. ``source`` says which.
-    Raises :class:`UserError` for ``"real"`` when the files are neither there nor to be downloaded,
-    and for a file that is there and damaged.
+    Raises :class:`datasets.real.AbsentError` for ``"real"`` when the files of both splits are
+    neither there nor to be downloaded, and :class:`UserError` for one that is there and damaged.
     """
     check_choice("data", data, DATA_CHOICES)
     check_choice("split", split, SPLITS)
-    found = unless_embedded(lambda: _unpacked(split), data, _STAND_IN)
-    return cochlea_digits(split) if found is None else read_shd(found)
+    found = unless_embedded(shd_files, data, _STAND_IN)
+    return cochlea_digits(split) if found is None else read_shd(_unpacked(found[split], split))
 
 
-def _unpacked(split: str) -> Path:
-    """The HDF5 file of a split, unpacked or downloaded if need be."""
-    name = f"shd/shd_{split}.h5"
-    given = find_file(name)
-    if given:
-        return given
-    packed = find_file(f"{name}.gz")
-    if packed is None:
-        file = RemoteFile(f"{name}.zip", f"md5:{_MD5[split]}", _HOMES, page=_PAGE)
-        packed = locate(file, DATA_FILES)
-    return unpack_file(packed, DATA_FILES / name)
+def shd_files() -> dict[str, Path]:
+    """The files of training and test, packed or not, unchecked; raises as ``real.place``."""
+    return {split: _place(split) for split in SPLITS}
+
+
+def _file(split: str) -> RemoteFile:
+    name = f"shd/shd_{split}.h5.zip"
+    return RemoteFile(name, f"md5:{_MD5[split]}", _HOMES, page=_PAGE, most=_MOST)
+
+
+def _place(split: str) -> Path:
+    """The file of a split, unpacked or packed, in the first folder that has it. A copy that was
+    unpacked here comes last: the archive may have been replaced since."""
+    names = [f"shd/shd_{split}.h5{suffix}" for suffix in ("", ".gz", ".zip")]
+    there = [folder / name for folder in folders() for name in names]
+    there = sorted(filter(Path.is_file, there), key=lambda path: unpacked_from(path) is not None)
+    return there[0] if there else place(_file(split))
+
+
+def _unpacked(found: Path, split: str) -> Path:
+    """The HDF5 file, unpacked if need be; raises :class:`UserError` for a damaged archive."""
+    if found.suffix == ".h5":
+        return found
+
+    def checked() -> None:
+        if found.suffix == ".zip":
+            check(found, _file(split))
+
+    return unpack_file(found, data_folder() / f"shd/shd_{split}.h5", _MOST, checked)
 
 
 def read_shd(path: Path) -> Events:
@@ -67,13 +94,20 @@ def read_shd(path: Path) -> Events:
     """
     try:
         with h5py.File(path, "r") as file:
-            times, units = file["spikes/times"][:], file["spikes/units"][:]
-            labels = np.asarray(file["labels"][:]).astype(np.int64)
+            arrays = file["spikes/times"], file["spikes/units"], file["labels"]
+            if max(array.size for array in arrays) > _RECORDINGS:
+                raise UserError(f"{path} holds more than {_RECORDINGS} recordings; get it again")
+            times, units, labels = (array[:] for array in arrays)
+            labels = np.asarray(labels).astype(np.int64)
+            if labels.shape == (len(labels), 1):
+                labels = labels[:, 0]
     except (PermissionError, FileNotFoundError):
         raise
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged or no SHD file ({reason}); get it again") from error
+    if labels.ndim != 1:
+        raise UserError(f"{path}: labels have the shape {labels.shape}; get it again")
     if not len(times) == len(units) == len(labels):
         counts = f"{len(times)} times, {len(units)} units and {len(labels)} labels"
         raise UserError(f"{path} holds {counts}; get it again")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import re
 import wave
 import zipfile
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from datasets.choices import DATA_CHOICES, Data, check_choice
-from datasets.real import SPLITS, RemoteFile, locate
+from datasets.real import SPLITS, RemoteFile, locate, unless_embedded
 
 RATE = 8000
 """Samples per second."""
@@ -33,11 +32,12 @@ TEST_INDICES = 5
 
 EMBEDDED_TONES = "embedded tones"
 
-_log = logging.getLogger(__name__)
 _NAME = re.compile(r"(?:.*/)?recordings/(\d)_([a-z]+)_(\d+)\.wav")
 # Of names and bytes of all recordings of v1.0.10.
 _CONTENT_SHA256 = "9097ad3670be406fb17e077715119bdd81af975de3cd06c4c99977efa1026e21"
 _FULL_SCALE = 2**15
+_WAV_BYTES = 200_000  # of a recording at most; the longest has 36 568
+_MOST_RECORDINGS = 10_000  # there are 3 000
 
 
 class Recordings(NamedTuple):
@@ -102,16 +102,13 @@ def load_spoken_digits(split: str, data: Data = "auto") -> Recordings:
 
 def _load(data: Data) -> Recordings:
     stand_in = "using telephone tones instead of the Free Spoken Digit Dataset"
-    if data == "embedded":
-        _log.warning(stand_in)
-        return tones()
-    try:
-        return read_recordings(locate(_RECORDINGS), "FSDD v1.0.10")
-    except UserError as error:
-        if data == "real":
-            raise UserError(f"{error}, or give --data embedded for a small stand-in") from error
-        _log.warning("%s: %s", stand_in, error)
-        return tones()
+    found = unless_embedded(spoken_digits_file, data, stand_in)
+    return tones() if found is None else read_recordings(found, "FSDD v1.0.10")
+
+
+def spoken_digits_file() -> Path:
+    """The checked zip file; raises as ``real.locate``."""
+    return locate(_RECORDINGS)
 
 
 # ---- the recordings -------------------------------------------------------------------------
@@ -143,10 +140,12 @@ def _members(path: Path) -> dict[tuple[int, str, int], tuple[str, bytes]]:
     found = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if match := _NAME.fullmatch(name):
+            for member in archive.infolist():
+                if match := _NAME.fullmatch(name := member.filename):
+                    if member.file_size > _WAV_BYTES or len(found) == _MOST_RECORDINGS:
+                        raise UserError(f"{path}: {name} is too large or one too many")
                     digit, speaker, index = match.groups()
-                    found[int(digit), speaker, int(index)] = name, archive.read(name)
+                    found[int(digit), speaker, int(index)] = name, archive.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: not a whole zip file ({error}); get it again") from error
     return dict(sorted(found.items()))
@@ -203,7 +202,10 @@ def _same_recordings(path: Path) -> bool:
 _RECORDINGS = RemoteFile(
     "fsdd/recordings.zip",
     "075c6164440a5922ea8475e128d55771c663fd1773ca56e5b72765a93bbfd4fd",
-    ("https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip",),
+    (
+        "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip",
+        "https://codeload.github.com/Jakobovski/free-spoken-digit-dataset/zip/refs/tags/v1.0.10",
+    ),
     _same_recordings,
 )
 

@@ -19,15 +19,15 @@ from torch import Tensor
 from common.checkpoints import Checkpoint
 from common.errors import UserError
 from common.files import write_json
-from common.paths import DATA_FILES
 from common.training import progress
+from datasets.real import data_folder
 from hebbian_snn.encoders import BLOCKS, ConvolutionalEncoder
 from hebbian_snn.spiking_cnn import FAST_CHUNK, Passage, SpikingEncoder
 
 MARGIN = 1e-5
 """By how much a threshold is above the largest current, relatively."""
 
-FOLDER = DATA_FILES / "hebbian_snn"
+FOLDER = data_folder() / "hebbian_snn"
 """Where thresholds and spike trains are kept that took long to compute."""
 
 

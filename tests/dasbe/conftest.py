@@ -25,6 +25,5 @@ def untrained_networks(tmp_path, monkeypatch):
 
     for module in ("dasbe.binding", "dasbe.figures.figure3"):
         monkeypatch.setattr(f"{module}.CHECKPOINTS", folder.parent)
-    for module in ("datasets.binding", "datasets.generate"):
-        monkeypatch.setattr(f"{module}.DATA_FILES", tmp_path / "data")
+    monkeypatch.setattr("datasets.real.DATA_FILES", tmp_path / "data")
     return install

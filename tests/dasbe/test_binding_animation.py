@@ -26,8 +26,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def own_data(tmp_path, monkeypatch):
-    for module in ("datasets.binding", "datasets.generate"):
-        monkeypatch.setattr(f"{module}.DATA_FILES", tmp_path / "data")
+    monkeypatch.setattr("datasets.real.DATA_FILES", tmp_path / "data")
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from scipy import stats
 
-import datasets.binding
 import datasets.generate
+import datasets.real
 from common.checkpoints import save_checkpoint
 from common.files import sha256_of
 from common.paths import ROOT
@@ -332,8 +332,7 @@ def test_a_file_in_place_of_the_results_folder(inside, network, tmp_path, capsys
 
 def test_damaged_images_are_named(network, tmp_path, monkeypatch, capsys):
     """A chunk of the HDF5 file that does not decompress: one sentence, no result."""
-    for module in (datasets.binding, datasets.generate):
-        monkeypatch.setattr(module, "DATA_FILES", tmp_path)
+    monkeypatch.setattr(datasets.real, "DATA_FILES", tmp_path)
     path = datasets.generate.ensure("bars", 40, ["train_multi"])
     with h5py.File(path) as file:
         chunk = file["train_multi"]["default"].id.get_chunk_info(0)
@@ -347,8 +346,7 @@ def test_damaged_images_are_named(network, tmp_path, monkeypatch, capsys):
 
 
 def test_a_cut_off_file_of_images_is_made_again(network, finished, tmp_path, monkeypatch):
-    for module in (datasets.binding, datasets.generate):
-        monkeypatch.setattr(module, "DATA_FILES", tmp_path)
+    monkeypatch.setattr(datasets.real, "DATA_FILES", tmp_path)
     path = datasets.generate.ensure("bars", 40, ["train_multi"])
     path.write_bytes(path.read_bytes()[:3000])
     assert table1.main(flags(network, tmp_path / "out", 20, "pure_SNN")) == 0

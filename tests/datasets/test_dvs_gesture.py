@@ -22,10 +22,11 @@ LABELS = "class,startTime_usec,endTime_usec\n"
 def offline(tmp_path, monkeypatch):
     """Nothing there and no home that answers."""
     monkeypatch.delenv("SNN_DATA", raising=False)
-    for module in (real, dvs_gesture):
-        monkeypatch.setattr(module, "DATA_FILES", tmp_path / "downloads")
-    archive = dvs_gesture._ARCHIVE._replace(homes=("http://127.0.0.1:9/",))
-    monkeypatch.setattr(dvs_gesture, "_ARCHIVE", archive)
+    monkeypatch.setattr(real, "DATA_FILES", tmp_path / "downloads")
+    nowhere = ("http://127.0.0.1:9/",)
+    monkeypatch.setattr(dvs_gesture, "_ARCHIVE", dvs_gesture._ARCHIVE._replace(homes=nowhere))
+    cut = {split: file._replace(homes=nowhere) for split, file in dvs_gesture._CUT.items()}
+    monkeypatch.setattr(dvs_gesture, "_CUT", cut)
 
 
 def packet(events, kind=1, size=8, overflow=0):
@@ -173,7 +174,7 @@ def test_given_files_are_used_packed_or_not(tmp_path, monkeypatch, caplog):
     assert load_dvs_gesture("train", "real").n_recordings == 2
     archive.unlink()
     assert load_dvs_gesture("test").source == "DVS128 Gesture"  # what was unpacked is kept
-    monkeypatch.setattr(dvs_gesture, "DATA_FILES", tmp_path / "elsewhere")
+    monkeypatch.setattr(real, "DATA_FILES", tmp_path / "elsewhere")
     small_set(given / "DvsGesture", ("user05_led",))
     assert load_dvs_gesture("test").n_recordings == 2
     (given / "DvsGesture" / "user05_led.aedat").write_bytes(HEADER + b"cut off")

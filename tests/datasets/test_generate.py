@@ -9,8 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from common.paths import ROOT
-from datasets import hdf5
+from datasets import hdf5, real
+from datasets.binding import read_group
 from datasets.catalogue import find
 from datasets.generate import ensure, main, published_checksums, verify, wanted_counts
 from datasets.generators import Batch
@@ -195,9 +197,83 @@ def test_embedded_digits_are_recorded_and_replaced_when_others_are_asked_for(tmp
     ensure("mnist_shape", 4, ["test"], tmp_path, data="embedded")
     assert hdf5.read_info(tmp_path / "mnist_shape.h5").data == "MNIST, 5 000 images"
     with h5py.File(tmp_path / "mnist_shape.h5", "r+") as file:
-        file.attrs["data"] = "MNIST"
+        file.attrs["data"] = file["test"].attrs["data"] = "MNIST"
     made = (tmp_path / "mnist_shape.h5").stat().st_mtime_ns
     ensure("mnist_shape", 4, ["test"], tmp_path, data="auto")
     assert (tmp_path / "mnist_shape.h5").stat().st_mtime_ns == made
     ensure("mnist_shape", 4, ["test"], tmp_path, data="embedded")
     assert hdf5.read_info(tmp_path / "mnist_shape.h5").data == "MNIST, 5 000 images"
+
+
+def test_a_file_whose_groups_are_of_different_digits_is_made_anew(tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("SNN_DATA", raising=False)
+    path = ensure("mnist_shape", 4, ["train_multi", "test"], tmp_path, data="embedded")
+    for changed in ("MNIST", None):  # of other digits; made before groups said which
+        with h5py.File(path, "r+") as file:
+            file.attrs["data"] = "MNIST"
+            for name, group in file.items():
+                group.attrs["data"] = "MNIST" if name == "test" else "MNIST, 5 000 images"
+                if changed is None:
+                    del group.attrs["data"]
+        assert hdf5.read_info(path).data == "mixed"
+        ensure("mnist_shape", 4, ["train_multi", "test"], tmp_path, data="embedded")
+        assert hdf5.read_info(path).data == "MNIST, 5 000 images"
+    assert "its digits are mixed, and MNIST, 5 000 images is to be used now" in caplog.text
+
+
+def test_a_file_that_another_program_has_open_is_read_and_never_replaced(tmp_path):
+    """By one that reads, with a lock; and by one that writes."""
+    path = ensure("bars", 300, ["test"], tmp_path)
+    made = path.stat().st_mtime_ns
+    program = "import h5py, sys; f = h5py.File(*sys.argv[1:]); print('open', flush=True); input()"
+    for mode in ("r", "r+"):
+        command = [sys.executable, "-c", program, str(path), mode]
+        other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert other.stdout.readline() == "open\n"
+        try:
+            try:
+                assert ensure("bars", 10, ["test"], tmp_path) == path
+                assert counts_in(path) == {"test": 300}
+            except UserError as error:
+                assert mode == "r+" and "is open for writing in another program" in str(error)
+        finally:
+            other.communicate("\n")
+        assert path.stat().st_mtime_ns == made or mode == "r+"
+        assert counts_in(path) == {"test": 300}
+
+
+def test_of_two_commands_for_the_same_data_set_one_waits(tmp_path):
+    command = [
+        *(sys.executable, "-m", "datasets.generate", "moving_shapes_3", "--count", "40"),
+        *("--out", str(tmp_path)),
+    ]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=100)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert sum("making" in text for text in errors) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["moving_shapes_3.h5"]
+
+
+def test_where_nothing_can_be_written_files_go_elsewhere(tmp_path, monkeypatch, caplog):
+    """Of a read-only checkout; what lies there already is used."""
+    usual, given, home = (tmp_path / name for name in ("usual", "given", "home"))
+    ensure("bars", 20, ["test"], usual)
+    given.mkdir()
+    closed = {usual}
+    real._other_folder.cache_clear()
+    monkeypatch.setattr(real, "DATA_FILES", usual)
+    monkeypatch.setattr(real, "_writable", lambda folder: not closed & {folder, *folder.parents})
+    monkeypatch.setenv("SNN_DATA", str(given))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    assert ensure("bars", 20, ["test"]) == usual / "bars.h5"
+    assert ensure("bars", 30, ["test"]) == given / "generated/bars.h5"
+    assert len(read_group("bars", "test").images) == 30
+    assert ensure("bars", 30, ["test"]) == given / "generated/bars.h5"
+    closed.add(given)
+    assert ensure("shapes", 3, ["test"]) == given / "generated/shapes.h5", "decided once"
+    real._other_folder.cache_clear()
+    assert ensure("shapes", 3, ["test"]) == home / "snn-papers/shapes.h5"
+    assert caplog.text.count("cannot be written; data sets go to") == 2

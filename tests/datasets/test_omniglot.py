@@ -1,3 +1,4 @@
+import functools
 import io
 import os
 import zipfile
@@ -53,13 +54,11 @@ def zip_of(path, drawings, folder="images_background", changes=None):
 def offline(tmp_path, monkeypatch):
     """No data anywhere, and homes that do not answer."""
     monkeypatch.delenv("SNN_DATA", raising=False)
-    for module in (real, omniglot):
-        monkeypatch.setattr(module, "DATA_FILES", tmp_path / "downloads")
+    monkeypatch.setattr(real, "DATA_FILES", tmp_path / "downloads")
     nowhere = ("http://127.0.0.1:9/",)
-    away = tuple(file._replace(homes=nowhere) for file in omniglot._ZIPS)
-    monkeypatch.setattr(omniglot, "_ZIPS", away)
-    splits = {k: file._replace(homes=nowhere) for k, file in omniglot._SPLITS.items()}
-    monkeypatch.setattr(omniglot, "_SPLITS", splits)
+    for group in ("_ZIPS", "_SPLITS"):
+        files = {k: file._replace(homes=nowhere) for k, file in getattr(omniglot, group).items()}
+        monkeypatch.setattr(omniglot, group, files)
 
 
 @pytest.fixture
@@ -68,18 +67,17 @@ def small(offline, tmp_path, monkeypatch):
     folder = tmp_path / "given"
     drawings = scans()
     parts = [{name: drawings[name] for name in NAMES[:2]}, {NAMES[2]: drawings[NAMES[2]]}]
-    files = []
-    for file, part in zip(omniglot._ZIPS, parts, strict=True):
-        zip_of(folder / file.path, part)
-        files.append(file._replace(sha256=sha256_of(folder / file.path)))
-    monkeypatch.setattr(omniglot, "_ZIPS", tuple(files))
+    for (name, file), part in zip(omniglot._ZIPS.items(), parts, strict=True):
+        path = zip_of(folder / file.path, part)
+        same = functools.partial(omniglot._is_known, omniglot.content_sha256(path))
+        monkeypatch.setitem(omniglot._ZIPS, name, file._replace(sha256=sha256_of(path), same=same))
     lines = "Runes/character02/rot000\nOgham/character01/rot270\n"
-    split = omniglot._SPLITS["test"]
-    (folder / split.path).parent.mkdir(parents=True)
-    (folder / split.path).write_text(lines)
-    split = split._replace(sha256=sha256_of(folder / split.path))
-    monkeypatch.setitem(omniglot._SPLITS, "test", split)
-    monkeypatch.setitem(CLASSES, "test", 2)
+    for name, file in omniglot._SPLITS.items():
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(lines)
+        monkeypatch.setitem(omniglot._SPLITS, name, file._replace(sha256=sha256_of(path)))
+        monkeypatch.setitem(CLASSES, name, 2)
     monkeypatch.setenv("SNN_DATA", str(folder))
     return folder
 
@@ -141,18 +139,18 @@ def test_another_folder(small, monkeypatch):
 
 def test_what_is_kept_belongs_to_its_zip_files(small, monkeypatch):
     before = load_omniglot("test", "real").images
-    path = zip_of(small / omniglot._ZIPS[1].path, {NAMES[2]: scans(8)[NAMES[2]]})
+    file = omniglot._ZIPS["evaluation"]
+    path = zip_of(small / file.path, {NAMES[2]: scans(8)[NAMES[2]]})
     with pytest.raises(UserError, match=r"images_evaluation.zip: SHA-256 is"):
         load_omniglot("test", "real")
-    files = (omniglot._ZIPS[0], omniglot._ZIPS[1]._replace(sha256=sha256_of(path)))
-    monkeypatch.setattr(omniglot, "_ZIPS", files)
+    monkeypatch.setitem(omniglot._ZIPS, "evaluation", file._replace(sha256=sha256_of(path)))
     after = load_omniglot("test", "real").images
     assert torch.equal(after[0], before[0]) and not torch.equal(after[1], before[1])
 
 
 def test_the_authors_zips_are_taken(small, monkeypatch):
     """Known by their MD5."""
-    path = small / omniglot._ZIPS[0].path
+    path = small / omniglot._ZIPS["background"].path
     zip_of(path, {name: scans(5)[name] for name in NAMES[:2]}, folder="x/images_background")
     with pytest.raises(UserError, match="SHA-256"):
         load_omniglot("test", "real")
@@ -161,9 +159,36 @@ def test_the_authors_zips_are_taken(small, monkeypatch):
     assert load_omniglot("test", "real").images.shape == (2, 20, 28, 28)
 
 
+def test_the_same_drawings_packed_again_are_taken(small):
+    path = small / omniglot._ZIPS["background"].path
+    before = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(before)) as old, zipfile.ZipFile(path, "w", 8) as new:
+        for name in reversed(old.namelist()):
+            new.writestr(name, old.read(name))
+    assert path.read_bytes() != before
+    assert load_omniglot("test", "auto").source == "Omniglot"
+
+
+def test_a_drawing_that_unpacks_to_more_than_it_can_have(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", 8) as archive:
+        archive.writestr(f"images_background/{NAMES[0]}/0709_01.png", bytes(10**6))
+    with pytest.raises(UserError, match="is too large for a drawing"):
+        read_drawings(path)
+
+
 def test_missing_and_wrong_splits(small, monkeypatch):
-    with pytest.raises(UserError, match=r"vinyals/val.txt could not be downloaded"):
-        load_omniglot("val", "real")
+    whole = (small / omniglot._SPLITS["val"].path).read_bytes()
+    (small / omniglot._SPLITS["val"].path).unlink()
+    for split in ("val", "test"):  # nothing of a data set that is not all there
+        with pytest.raises(UserError, match=r"vinyals/val.txt could not be downloaded"):
+            load_omniglot(split, "real")
+        assert load_omniglot(split, "auto").source == "embedded strokes"
+    (small / omniglot._SPLITS["val"].path).write_bytes(whole[:-9])
+    for split in ("val", "test"):
+        with pytest.raises(UserError, match=r"val\.txt: SHA-256 is .* cut off"):
+            load_omniglot(split, "auto")
+    (small / omniglot._SPLITS["val"].path).write_bytes(whole)
     monkeypatch.setitem(CLASSES, "test", 3)
     with pytest.raises(UserError, match="the split test has 2 classes instead of 3"):
         load_omniglot("test", "real")

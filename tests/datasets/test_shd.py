@@ -19,8 +19,7 @@ NOWHERE = "http://127.0.0.1:9/"
 def offline(tmp_path, monkeypatch):
     """Nothing there and no home that answers."""
     monkeypatch.delenv("SNN_DATA", raising=False)
-    for module in (real, shd):
-        monkeypatch.setattr(module, "DATA_FILES", tmp_path / "downloads")
+    monkeypatch.setattr(real, "DATA_FILES", tmp_path / "downloads")
     monkeypatch.setattr(shd, "_HOMES", (NOWHERE,))
 
 
@@ -102,30 +101,68 @@ def test_damaged_files_are_one_sentence(tmp_path):
 
 
 def test_given_files_are_used_packed_or_not(tmp_path, monkeypatch, caplog):
+    standin = object()
+    monkeypatch.setattr(shd, "cochlea_digits", lambda split: standin)
     monkeypatch.setenv("SNN_DATA", str(tmp_path / "given"))
     content = small_file(tmp_path / "shd_train.h5").read_bytes()
     folder = tmp_path / "given/shd"
     folder.mkdir(parents=True)
-    with zipfile.ZipFile(folder / "shd_train.h5.zip", "w") as archive:
+    packed = folder / "shd_train.h5.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("shd_train.h5", content)
+    assert load_shd("train", "auto") is standin, "the test file is absent"
+    small_file(folder / "shd_test.h5")
     with pytest.raises(UserError, match=r"MD5 is .* replace it or unset SNN_DATA"):
         load_shd("train", "real")
-    digest = hashlib.md5((folder / "shd_train.h5.zip").read_bytes()).hexdigest()
-    monkeypatch.setattr(shd, "_MD5", {"train": digest})
+    digest = hashlib.md5(packed.read_bytes()).hexdigest()
+    monkeypatch.setitem(shd._MD5, "train", digest)
+    caplog.clear()
     assert load_shd("train", "real").labels.tolist() == [0, 19, 7]
     unpacked = tmp_path / "downloads/shd/shd_train.h5"
     assert unpacked.read_bytes() == content
-    (folder / "shd_train.h5.zip").unlink()
+    made = unpacked.stat().st_mtime_ns
+    assert load_shd("train", "real").n_recordings == 3 and unpacked.stat().st_mtime_ns == made
+    packed.unlink()
     assert load_shd("train", "real").n_recordings == 3  # what was unpacked is kept
-    unpacked.unlink()
-    (folder / "shd_train.h5.gz").write_bytes(gzip.compress(content))
-    assert load_shd("train").source == "Spiking Heidelberg Digits"
-    small_file(folder / "shd_test.h5")
+    # A newer archive is unpacked anew.
+    newer = shd_file(tmp_path / "new.h5", TIMES, UNITS, [[1], [2], [3]]).read_bytes()
+    (folder / "shd_train.h5.gz").write_bytes(gzip.compress(newer))
+    events = load_shd("train")
+    assert events.source == "Spiking Heidelberg Digits" and events.labels.tolist() == [1, 2, 3]
     assert load_shd("test").n_recordings == 3
     (folder / "shd_test.h5").write_bytes(content[:900])
     with pytest.raises(UserError, match="is damaged or no SHD file"):
         load_shd("test")
+    (folder / "shd_train.h5.gz").write_bytes(gzip.compress(content)[:-20])
+    with pytest.raises(UserError, match=r"shd_train\.h5\.gz is damaged or cut off"):
+        load_shd("train")
     assert not caplog.text
+
+
+def test_an_old_unpacked_copy_gives_way_to_an_archive_that_was_given(tmp_path, monkeypatch):
+    small_file(tmp_path / "downloads/shd/shd_train.h5")
+    small_file(tmp_path / "downloads/shd/shd_test.h5")
+    assert load_shd("train").labels.tolist() == [0, 19, 7]
+    monkeypatch.setenv("SNN_DATA", str(tmp_path / "given"))
+    newer = shd_file(tmp_path / "new.h5", TIMES, UNITS, [1, 2, 3]).read_bytes()
+    (tmp_path / "given/shd").mkdir(parents=True)
+    (tmp_path / "given/shd/shd_train.h5.gz").write_bytes(gzip.compress(newer))
+    assert load_shd("train").labels.tolist() == [1, 2, 3]
+
+
+def test_what_unpacks_to_too_much_is_one_sentence(tmp_path, monkeypatch):
+    small_file(tmp_path / "downloads/shd/shd_test.h5")
+    packed = tmp_path / "downloads/shd/shd_train.h5.gz"
+    packed.write_bytes(gzip.compress(bytes(10**6)))
+    monkeypatch.setattr(shd, "_MOST", 10**5)
+    with pytest.raises(UserError, match="unpacks to more than 100000 bytes"):
+        load_shd("train")
+    assert not (tmp_path / "downloads/shd/shd_train.h5").exists()
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name in ("spikes/times", "spikes/units", "labels"):
+            file.create_dataset(name, (10**10,), "f4", chunks=(1000,), compression="gzip")
+    with pytest.raises(UserError, match="holds more than 100000 recordings"):
+        read_shd(tmp_path / "x.h5")
 
 
 def test_without_the_files_the_stand_in_says_so(monkeypatch, caplog):

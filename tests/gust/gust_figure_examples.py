@@ -52,8 +52,7 @@ def install_networks(monkeypatch, folder, *train_objects):
         write_network(networks / f"shapes_{a}.safetensors", a, seed=a)
     for module in ("gust.trained", "gust.figures.sources"):
         monkeypatch.setattr(f"{module}.CHECKPOINTS", networks.parent)
-    for module in ("datasets.binding", "datasets.generate"):
-        monkeypatch.setattr(f"{module}.DATA_FILES", folder / "data")
+    monkeypatch.setattr("datasets.real.DATA_FILES", folder / "data")
     return networks
 
 
