@@ -52,12 +52,15 @@ class Questions(NamedTuple):
     Attributes:
         stories: (Q, S, W) int64, S sentences of W words. questions: (Q, W). answers: (Q,).
         lengths: (Q,), sentences that are real; the others, all 0, are padding.
+        story: (Q,), a number for each story: of two questions with the same number one's sentences
+            are the beginning of the other's (time words aside).
     """
 
     stories: Tensor
     questions: Tensor
     answers: Tensor
     lengths: Tensor
+    story: Tensor
 
     def take(self, rows: Tensor) -> Questions:
         """Some questions, by place (n,)."""
@@ -280,6 +283,7 @@ def encode(
         torch.from_numpy(_rows(text.questions, number, n_words)),
         torch.tensor([number[answer] for answer in text.answers]),
         torch.from_numpy((end - first)[:, 0]),
+        torch.from_numpy(first[:, 0].copy()),
     )
 
 

@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS, ROOT
 from common.runs import RunFiles, add_run_arguments, check_same_run, finish_run, start_run
-from common.settings import Switch, add_arguments, overrides_from_args
+from common.settings import Switch, add_arguments, from_dict, overrides_from_args, to_dict
 from hebbian_snn.config import task_settings
 from hebbian_snn.launch import launch
 from hebbian_snn.supervised import (
@@ -213,6 +213,7 @@ def _state_of(
         state["run"] = run_summary(task)
     elif files.state.exists():
         state = load_training_state(files.state)
+        state["run"] = completed(type(task), state["run"], files.state)
         check_same_run(state["run"], run_summary(task), files.state)
     else:
         state = new_state(task, args.start_epoch)
@@ -223,6 +224,13 @@ def _state_of(
         )
     group.barrier()
     return state
+
+
+def completed(task_type: type[SupervisedTask], run: dict[str, Any], source: Path) -> dict[str, Any]:
+    """What a training state says of its run; settings that are newer than it have their default."""
+    others = {key: run[key] for key in ("seed", "data")}
+    settings = {key: value for key, value in run.items() if key not in others}
+    return {**to_dict(from_dict(task_type.settings_type, settings, str(source))), **others}
 
 
 def _events(task: SupervisedTask, args: argparse.Namespace, group: Distributed) -> Any:

@@ -6,6 +6,7 @@ the layers that are recorded (see :mod:`hebbian_snn.rates`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -35,13 +36,55 @@ class Recalled(NamedTuple):
     """What the memory does in a trial.
 
     Attributes:
-        mem: (B, M, M), after writing. written, read: the spikes of ``keys`` and ``values``,
-            (B, T, M) each, while writing and while reading.
+        mem: (B, M, M), what is read. written, read: the spikes of ``keys`` and ``values``,
+            (N, T, M) while writing and (B, T, M) while reading; N is B unless several questions are
+            asked of what one sample has written.
     """
 
     mem: Tensor
     written: dict[str, Tensor]
     read: dict[str, Tensor]
+
+
+class Asked(NamedTuple):
+    """Of which memory each question is asked.
+
+    Attributes:
+        sample: (B,) the sample that writes it. step: (B,) after how many steps of writing.
+    """
+
+    sample: Tensor
+    step: Tensor
+
+
+def write_until(
+    write: Callable[..., tuple], facts: Tensor, asked: Asked | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Write every sample once, and keep the memory at the places where questions are asked.
+
+    Args:
+        write: a writing layer. facts: (N, T, inputs).
+        asked: the questions; None: one of each sample, at its end.
+
+    Returns:
+        the (B, M, M) memories of the questions, and the (N, T, M) keys and values.
+    """
+    if asked is None:
+        mem, keys, values = write(facts)[:3]
+        return mem, {"keys": keys, "values": values}
+    size = len(write.weight) // 2
+    mem, carried, begin = facts.new_zeros(len(facts), size, size), (), 0
+    parts, memories, places = [], [], []
+    for end in torch.cat([asked.step, asked.step.new_tensor([facts.shape[1]])]).unique().tolist():
+        if end > begin:
+            mem, keys, values, *state = write(facts[:, begin:end], *carried)
+            carried, begin = (mem, *state), end
+            parts.append((keys, values))
+        here = (asked.step == end).nonzero()[:, 0]
+        memories.append(mem[asked.sample[here]])
+        places.append(here)
+    keys, values = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    return torch.cat(memories)[torch.cat(places).argsort()], {"keys": keys, "values": values}
 
 
 class HebbianMemory(nn.Module):
@@ -82,15 +125,12 @@ class HebbianMemory(nn.Module):
         )
         self.n_asked = n_asked
 
-    def forward(self, facts: Tensor, query: Tensor) -> Recalled:
-        """(B, T, n_written) and (B, T', n_asked) spikes."""
-        written = self.write(facts)
-        read = self.read(query, written.mem)
-        return Recalled(
-            written.mem,
-            {"keys": written.key_spikes, "values": written.value_spikes},
-            {"keys": read.key_spikes, "values": read.value_spikes},
-        )
+    def forward(self, facts: Tensor, query: Tensor, asked: Asked | None = None) -> Recalled:
+        """(N, T, n_written) and (B, T', n_asked) spikes; without ``asked`` one query is asked of
+        each sample at its end."""
+        mem, written = write_until(self.write, facts, asked)
+        read = self.read(query, mem)
+        return Recalled(mem, written, {"keys": read.key_spikes, "values": read.value_spikes})
 
 
 def recorded_rates(
@@ -173,13 +213,12 @@ class ReLUMemory(nn.Module):
         self.read = ReLUReadingLayer(n_asked, size, generator)
         self.n_asked = n_asked
 
-    def forward(self, facts: Tensor, query: Tensor) -> Recalled:
-        """(B, items, n_written) and (B, items', n_asked) activities."""
-        mem, keys, values = self.write(facts)
-        read_keys, read_values = self.read(query, mem)
-        return Recalled(
-            mem, {"keys": keys, "values": values}, {"keys": read_keys, "values": read_values}
-        )
+    def forward(self, facts: Tensor, query: Tensor, asked: Asked | None = None) -> Recalled:
+        """(N, items, n_written) and (B, items', n_asked) activities; ``asked`` as in
+        :class:`HebbianMemory`."""
+        mem, written = write_until(self.write, facts, asked)
+        keys, values = self.read(query, mem)
+        return Recalled(mem, written, {"keys": keys, "values": values})
 
 
 @torch.no_grad()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
+from common.training import generator as seeded
 from datasets.babi import EMBEDDED_STORIES, PADDINGS, BabiTask, Questions, load_babi
 from datasets.choices import DATA_CHOICES
 from hebbian_snn.config import NetworkSettings, TrainingSettings
@@ -51,13 +53,28 @@ class QuestionAnsweringData:
 
 
 @dataclass(frozen=True)
+class StoriesTrainingSettings(TrainingSettings):
+    """Optimisation where several questions are asked of one story."""
+
+    share_stories: bool = field(
+        default=False,
+        metadata={
+            "help": "a batch is whole stories with all of their questions, at least --batch_size "
+            "of them, and every story is written once: several times faster. Gradients are exact, "
+            "but the questions of a batch depend on each other, unlike the single questions that "
+            "are drawn without it, as in the paper"
+        },
+    )
+
+
+@dataclass(frozen=True)
 class QuestionAnsweringSettings:
     """Everything about one network for one task."""
 
     relu: bool = field(metadata={"help": "the twin without spikes"})
     dataset: QuestionAnsweringData
     network: NetworkSettings
-    training: TrainingSettings
+    training: StoriesTrainingSettings
 
 
 def network_name(settings: QuestionAnsweringSettings, source: str) -> str:
@@ -108,22 +125,59 @@ class QuestionAnsweringTask(SupervisedTask):
             split: len(self._questions(split).answers) for split in ("train", "validation", "test")
         }
 
-    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
-        """Inputs are (B, S, W) words of sentences, how many of these are real (B,), and (B, W)
-        words of questions; targets are (B,) words.
+    def batches(self, split: str, epoch: int = 0) -> list[range]:
+        if split != "train" or not self.settings.training.share_stories:
+            return super().batches(split, epoch)
+        sizes = [len(self._whole_stories[story]) for story in self._story_order(epoch)]
+        return story_batches(sizes, self.settings.training.batch_size)
 
-        S is that of the longest story here: padding in front is cut off, which changes nothing.
+    def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
+        """Inputs are (N, S, W) words of the sentences of N stories, how many sentences come before
+        each question (B,), (B, W) words of questions, and the story (B,) of each; targets are (B,)
+        words.
+
+        Every question of a training has a story of its own, unless stories are shared. S is that of
+        the longest story here: padding in front is cut off, which changes nothing.
         """
-        questions = self._questions(split)
-        if split == "train":
-            chosen = shuffled(len(questions.answers), self.seed, epoch, samples)[part]
+        shared = split != "train" or self.settings.training.share_stories
+        if split != "train":
+            chosen = torch.arange(samples.start, samples.stop)
+        elif shared:
+            order = [self._whole_stories[story] for story in self._story_order(epoch)]
+            chosen = torch.cat(order)[samples.start : samples.stop]
         else:
-            chosen = torch.arange(samples.start, samples.stop)[part]
-        questions = questions.take(chosen)
-        stories = questions.stories
+            chosen = shuffled(len(self._questions(split).answers), self.seed, epoch, samples)
+        chosen = chosen[part]
+        questions = self._questions(split).take(chosen)
+        numbers = self._stories(split)[chosen] if shared else torch.arange(len(chosen))
+        story_of, longest = last_questions(numbers, questions.lengths)
+        stories = questions.stories[longest]
         if self.settings.dataset.padding == "pre" and len(chosen):
             stories = stories[:, -int(questions.lengths.max()) :]
-        return Batch((stories, questions.lengths, questions.questions), questions.answers)
+        inputs = (stories, questions.lengths, questions.questions, story_of)
+        return Batch(inputs, questions.answers)
+
+    def _stories(self, split: str) -> Tensor:
+        """The number (Q,) of the story of each question. With time words, and with padding at the
+        end, every question has its own: what comes before it is not the beginning of another's."""
+        data, questions = self.settings.dataset, self._questions(split)
+        if data.add_time_words or data.padding == "post":
+            return torch.arange(len(questions.answers))
+        return questions.story
+
+    @cached_property
+    def _whole_stories(self) -> tuple[Tensor, ...]:
+        """The training questions of each story. One with more questions than a batch is divided,
+        which bounds what a step holds in memory."""
+        numbers = self._stories("train")
+        counts = numbers.unique(return_counts=True)[1]
+        whole = numbers.argsort(stable=True).split(counts.tolist())
+        size = self.settings.training.batch_size
+        return tuple(part for questions in whole for part in questions.split(size))
+
+    def _story_order(self, epoch: int) -> list[int]:
+        draw = seeded(self.seed, "stories", epoch)
+        return torch.randperm(len(self._whole_stories), generator=draw).tolist()
 
     def build(self, generator: Generator, backend: str = "auto") -> nn.Module:
         data, network = self.settings.dataset, self.settings.network
@@ -159,3 +213,24 @@ class QuestionAnsweringTask(SupervisedTask):
             "left_out": list(stories.dropped),
             "words": len(stories.vocabulary),
         }
+
+
+def story_batches(sizes: Sequence[int], least: int) -> list[range]:
+    """Batches of whole stories with ``sizes`` questions, in order, of ``least`` questions or more
+    each; the last one has what is left."""
+    batches, first, last = [], 0, 0
+    for size in sizes:
+        last += size
+        if last - first >= least:
+            batches.append(range(first, last))
+            first = last
+    return [*batches, range(first, last)] if last > first else batches
+
+
+def last_questions(numbers: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Of questions with these stories and so many sentences before them, (B,) each: the place (B,)
+    of each one's story among the N that there are, and (N,) the last question of each story."""
+    stories, story_of = numbers.unique(return_inverse=True)
+    longest = torch.zeros_like(stories).scatter_reduce(0, story_of, lengths, "amax")
+    (last,) = (lengths == longest[story_of]).nonzero(as_tuple=True)
+    return story_of, torch.zeros_like(stories).scatter_reduce(0, story_of[last], last, "amax")

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.layers import Embedding, Encoding, Output, SentenceEncoding
-from hebbian_snn.models import Answer, HebbianMemory, Recalled, ReLUMemory, recorded_rates
+from hebbian_snn.models import Answer, Asked, HebbianMemory, Recalled, ReLUMemory
+from hebbian_snn.rates import firing_rates
 
 GROUP = 16
 """Stories that go through the network together on a CPU."""
 
 
+def places(stories: Tensor, lengths: Tensor, story_of: Tensor | None) -> Asked:
+    """Of which story each question is asked, and after how many of its S sentences, padding in
+    front included; see :meth:`QuestionAnsweringNetwork.forward`."""
+    if story_of is None:
+        story_of = torch.arange(len(lengths), device=lengths.device)
+    longest = _story_lengths(stories, lengths, story_of)
+    return Asked(story_of, stories.shape[1] - longest[story_of] + lengths)
+
+
+def _story_lengths(stories: Tensor, lengths: Tensor, story_of: Tensor) -> Tensor:
+    """(N,), the sentences before the last question of each story."""
+    return lengths.new_zeros(len(stories)).scatter_reduce(0, story_of, lengths, "amax")
+
+
 class QuestionAnsweringNetwork(nn.Module):
     """Writes the sentences of a story one after the other, then asks with the question.
 
-    Sentences and question share embedding and encoding. A padding sentence is all zeros, so padding
-    in front of a story leaves the network at rest: it is cut off without any change. On a CPU,
-    where every step costs, stories of similar lengths go together for that.
+    Sentences and question share embedding and encoding. Several questions of one story are asked
+    while it is written: each reads the memory as it is at its place. A padding sentence is all
+    zeros, so padding in front of a story leaves the network at rest: it is cut off without any
+    change. On a CPU, where every step costs, stories of similar lengths go together for that.
 
     Args:
         n_words: of the vocabulary, word 0 being none; also the outputs.
@@ -54,27 +71,58 @@ class QuestionAnsweringNetwork(nn.Module):
         self.output = Output(settings.memory_size, n_words, generator)
 
     def activity(
-        self, stories: Tensor, lengths: Tensor, questions: Tensor
+        self,
+        stories: Tensor,
+        lengths: Tensor,
+        questions: Tensor,
+        story_of: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Recalled]:
-        """The (B, T, E) spikes of ``story`` and ``question``, padding included, and the memory's;
-        arguments as :meth:`forward`."""
+        """The spikes of ``story``, (N, T, E), padding included, and of ``question``, (B, T', E),
+        and the memory's; arguments as :meth:`forward`."""
         encoded = {
             "story": self.encoding(self.sentences(self.words(stories)))[0],
             "question": self.encoding(self.sentences(self.words(questions))[:, None])[0],
         }
-        return encoded, self.memory(encoded["story"], encoded["question"])
+        sample, sentence = places(stories, lengths, story_of)
+        asked = Asked(sample, sentence * self.num_time_steps)
+        return encoded, self.memory(encoded["story"], encoded["question"], asked)
 
-    def forward(self, stories: Tensor, lengths: Tensor, questions: Tensor) -> Answer:
-        """(B, S, W) words of sentences, of which (B,) are real, and (B, W) words of questions to
-        (B, n_words) scores."""
-        if not self.padded_in_front or stories.is_cuda or not len(stories):
-            return self._answer(stories, lengths, questions)
-        order = lengths.argsort(stable=True)
-        parts = [
-            self._answer(stories[rows, -int(lengths[rows[-1]]) :], lengths[rows], questions[rows])
-            for rows in order.split(GROUP)
-        ]
-        back = order.argsort()
+    def forward(
+        self,
+        stories: Tensor,
+        lengths: Tensor,
+        questions: Tensor,
+        story_of: Tensor | None = None,
+    ) -> Answer:
+        """Answer B questions about N stories.
+
+        Args:
+            stories: (N, S, W) words of sentences, up to the last question of each story.
+            lengths: (B,) sentences before each question.
+            questions: (B, W) words. story_of: (B,) story of each; default one question a story.
+
+        Returns:
+            (B, n_words) scores, and the rates up to each question.
+        """
+        if story_of is None:
+            story_of = torch.arange(len(lengths), device=lengths.device)
+        if not self.padded_in_front or stories.is_cuda or not len(lengths):
+            return self._answer(stories, lengths, questions, story_of)
+        longest = _story_lengths(stories, lengths, story_of)
+        order = longest.argsort(stable=True)
+        rank = order.argsort()[story_of]
+        by_rank = rank.argsort(stable=True)
+        sizes = (rank // GROUP).bincount(minlength=-(-len(order) // GROUP))
+        parts, groups = [], by_rank.split(sizes.tolist())
+        for first, asked in zip(range(0, len(order), GROUP), groups, strict=True):
+            rows = order[first : first + GROUP]
+            needed = max(int(longest[rows[-1]]), 1)
+            parts.append(
+                self._answer(
+                    stories[rows, -needed:], lengths[asked], questions[asked], rank[asked] - first
+                )
+            )
+        back = by_rank.argsort()
         return Answer(
             torch.cat([part.outputs for part in parts])[back],
             {
@@ -83,11 +131,31 @@ class QuestionAnsweringNetwork(nn.Module):
             },
         )
 
-    def _answer(self, stories: Tensor, lengths: Tensor, questions: Tensor) -> Answer:
-        encoded, recalled = self.activity(stories, lengths, questions)
-        asked = {"question": encoded.pop("question")}
-        rates = recorded_rates(encoded, recalled, self.num_time_steps, lengths, asked)
+    def _answer(
+        self, stories: Tensor, lengths: Tensor, questions: Tensor, story_of: Tensor
+    ) -> Answer:
+        encoded, recalled = self.activity(stories, lengths, questions, story_of)
+        asked = places(stories, lengths, story_of)
+        written = {"story": encoded["story"], **_named("write", recalled.written)}
+        read = {"question": encoded["question"], **_named("read", recalled.read)}
+        steps = self.num_time_steps
+        rates = {name: rates_until(x, steps, asked, lengths) for name, x in written.items()}
+        rates |= {name: firing_rates(x, steps) for name, x in read.items()}
         return Answer(self.output(recalled.read["values"]), rates)
+
+
+def _named(prefix: str, spikes: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}_{name}": x for name, x in spikes.items()}
+
+
+def rates_until(spikes: Tensor, num_time_steps: int, asked: Asked, lengths: Tensor) -> Tensor:
+    """Firing rates (B, n), in Hz, of (N, S * num_time_steps, n) spikes up to each question.
+
+    ``asked.step`` counts sentences, padding included, and ``lengths``, (B,), those that are real.
+    """
+    counts = spikes.unflatten(1, (-1, num_time_steps)).sum(2).cumsum(1)
+    until = functional.pad(counts, (0, 0, 1, 0))[asked.sample, asked.step]
+    return firing_rates(until[:, None], num_time_steps, lengths.clamp_min(1))
 
 
 class ReLUQuestionAnsweringNetwork(nn.Module):
@@ -109,8 +177,15 @@ class ReLUQuestionAnsweringNetwork(nn.Module):
         self.memory = ReLUMemory(size, size, settings, generator)
         self.output = Output(settings.memory_size, n_words, generator, last=1)
 
-    def forward(self, stories: Tensor, lengths: Tensor, questions: Tensor) -> Answer:
+    def forward(
+        self,
+        stories: Tensor,
+        lengths: Tensor,
+        questions: Tensor,
+        story_of: Tensor | None = None,
+    ) -> Answer:
         """As :meth:`QuestionAnsweringNetwork.forward`."""
         facts = self.sentences(self.words(stories)).relu()
         query = self.sentences(self.words(questions)).relu()[:, None]
-        return Answer(self.output(self.memory(facts, query).read["values"]), {})
+        recalled = self.memory(facts, query, places(stories, lengths, story_of))
+        return Answer(self.output(recalled.read["values"]), {})

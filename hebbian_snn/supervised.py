@@ -92,17 +92,12 @@ class Trainer:
                 self.training.curriculum, task.pairs, task.higher_is_better, curriculum
             )
 
-    def batches(self, split: str) -> list[range]:
-        """The samples of every batch of a split."""
-        total, size = self.task.sizes()[split], self.training.batch_size
-        return [range(first, min(first + size, total)) for first in range(0, total, size)]
-
     def train_epoch(
         self, optimizer: torch.optim.Optimizer, epoch: int, reporting: Reporting = Reporting()
     ) -> dict[str, Any]:
         """Epoch number ``epoch`` (from 0); returns the means of its samples and steps."""
         totals, steps = Totals(self.task), []
-        batches = self.batches("train")
+        batches = self.task.batches("train", epoch)
         bar = progress(batches, desc=f"epoch {epoch + 1}", shown=self.group.is_main)
         for number, samples in enumerate(bar):
             steps.append(self.step(optimizer, epoch, samples, totals))
@@ -156,7 +151,7 @@ class Trainer:
     def evaluate(self, split: str) -> dict[str, Any]:
         """Mean loss, score and rates of ``validation`` or ``test``."""
         totals = Totals(self.task)
-        for samples in self.batches(split):
+        for samples in self.task.batches(split):
             part = self.group.local_slice(len(samples))
             inputs, targets = self.task.batch(split, 0, samples, part).to(self.group.device)
             outputs, rates = self.network(*inputs)

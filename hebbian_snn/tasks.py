@@ -86,6 +86,11 @@ class SupervisedTask(ABC):
         training are :class:`hebbian_snn.config.PairsTrainingSettings`."""
         return None
 
+    def batches(self, split: str, epoch: int = 0) -> list[range]:
+        """The samples of every batch of an epoch."""
+        total, size = self.sizes()[split], self.settings.training.batch_size
+        return [range(first, min(first + size, total)) for first in range(0, total, size)]
+
     @abstractmethod
     def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
         """A part of a batch, on the CPU.

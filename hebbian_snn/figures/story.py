@@ -39,7 +39,8 @@ def compute(
     """
     record, arrays = compute_trial(trained, number, NAME, profile)
     task: QuestionAnsweringTask = trained.task
-    (stories, _, questions), targets = task.batch("test", 0, range(number, number + 1), slice(None))
+    inputs, targets = task.batch("test", 0, range(number, number + 1), slice(None))
+    stories, _, questions, _ = inputs
     record.data = task.stories.source
     vocabulary = np.array(task.stories.vocabulary)
     arrays |= {

@@ -64,9 +64,9 @@ def environment():
     }
 
 
-def command(*words):
-    """The task in a process of its own."""
-    return [sys.executable, "-m", "hebbian_snn.memorizing_associations_task", *map(str, words)]
+def command(*words, module="memorizing_associations_task"):
+    """A task in a process of its own."""
+    return [sys.executable, "-m", f"hebbian_snn.{module}", *map(str, words)]
 
 
 def start(words, **options):

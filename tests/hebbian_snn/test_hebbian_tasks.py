@@ -199,7 +199,7 @@ def test_a_step_is_one_of_adam_on_loss_and_rates(epoch):
     trainer = Trainer(task, network, ALONE)
     found = trainer.train_epoch(optimizers[0], epoch)
     total = count = 0.0
-    for batch in trainer.batches("train"):
+    for batch in task.batches("train"):
         inputs, targets = task.batch("train", epoch, batch, slice(None))
         outputs, rates = direct(*inputs)
         loss = functional.cross_entropy(outputs, targets)

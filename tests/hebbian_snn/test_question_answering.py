@@ -2,19 +2,20 @@
 
 import pytest
 import torch
-from hebbian_runs import finished, same_training, words
+from hebbian_runs import command, finished, free_url, same_training, start, words
 from interruption import interrupt_after
 
-from common.checkpoints import save_checkpoint
+from common.checkpoints import load_training_state, save_checkpoint, save_training_state
 from common.errors import NotThereError
 from common.training import generator
+from datasets.babi_stories import STORIES
 from hebbian_snn import question_answering_networks, question_answering_task, supervised
 from hebbian_snn.config import task_settings
 from hebbian_snn.kernels import lif_scan, read_memory, write_memory
 from hebbian_snn.layers import SentenceEncoding
 from hebbian_snn.plasticity import update_memory
 from hebbian_snn.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
-from hebbian_snn.rates import firing_rates
+from hebbian_snn.rates import firing_rates, rate_penalty
 
 STEPS = 12
 SMALL = {
@@ -36,8 +37,9 @@ def few_threads():
     torch.set_num_threads(threads)
 
 
-def small_task(relu=False, **dataset):
+def small_task(relu=False, training=None, **dataset):
     overrides = {**SMALL, "dataset": {**SMALL["dataset"], **dataset}}
+    overrides["training"] = {**SMALL["training"], **(training or {})}
     settings = task_settings(QuestionAnsweringSettings, "question_answering", relu, overrides)
     return QuestionAnsweringTask(settings, 0)
 
@@ -54,39 +56,52 @@ def doubled(task, samples=range(40), **options):
 # ---- batches --------------------------------------------------------------------------------
 
 
+def told(batch, padding="pre"):
+    """Of every question the sentences before it, itself and its answer, as lists of words."""
+    (stories, lengths, questions, story_of), targets = batch
+    length_of = {}
+    for story, length in zip(story_of.tolist(), lengths.tolist(), strict=True):
+        length_of[story] = max(length, length_of.get(story, 0))
+    found = []
+    for q, story in enumerate(story_of.tolist()):
+        real = stories[story, -length_of[story] :] if padding == "pre" else stories[story]
+        before = real[: int(lengths[q])].tolist()
+        found.append((before, questions[q].tolist(), int(targets[q])))
+    return found
+
+
 @pytest.mark.parametrize("padding", ["pre", "post"])
 def test_parts_of_a_batch_make_the_batch(padding):
     task = small_task(padding=padding)
     for split in ("train", "validation", "test"):
         whole = task.batch(split, 2, range(8, 20), slice(None))
         parts = [task.batch(split, 2, range(8, 20), part) for part in (slice(5), slice(5, 12))]
-        stories = whole.inputs[0]
-        for part, rows in zip(parts, (slice(5), slice(5, 12)), strict=True):
-            longest = part.inputs[0].shape[1]
-            if padding == "pre":
-                assert longest == part.inputs[1].max()
-                assert torch.equal(part.inputs[0], stories[rows, -longest:])
-                assert not stories[rows, :-longest].any()
-            else:
-                assert torch.equal(part.inputs[0], stories[rows])
-        for tensor, *pieces in zip(
-            (*whole.inputs[1:], whole.targets),
-            *((*p.inputs[1:], p.targets) for p in parts),
-            strict=True,
-        ):
-            assert torch.equal(tensor, torch.cat(pieces))
+        assert told(whole, padding) == [*told(parts[0], padding), *told(parts[1], padding)]
+        if padding == "pre":
+            assert all(part.inputs[0].shape[1] == part.inputs[1].max() for part in parts)
         other = task.batch(split, 3, range(8, 20), slice(None))
         assert torch.equal(whole.targets, other.targets) == (split != "train")
+
+
+def epoch_of(task, epoch=1):
+    """The questions of an epoch, batch by batch."""
+    batches = task.batches("train", epoch)
+    return [q for b in batches for q in told(task.batch("train", epoch, b, slice(None)))]
+
+
+def stored_questions(task):
+    train = task.stories.train
+    every = torch.arange(len(train.answers))
+    return told(((train.stories, train.lengths, train.questions, every), train.answers))
 
 
 def test_every_question_comes_once_an_epoch():
     task = small_task(task=15)
     assert task.sizes() == {"train": 900, "validation": 100, "test": 1000}
-    stories = [task.batch("train", 1, range(k, k + 90), slice(None)) for k in range(0, 900, 90)]
-    shown = torch.cat([torch.cat([b.inputs[0].flatten(1), b.inputs[2]], 1) for b in stories])
-    stored = torch.cat([task.stories.train.stories.flatten(1), task.stories.train.questions], 1)
-    assert not torch.equal(shown, stored)
-    assert sorted(shown.tolist()) == sorted(stored.tolist())
+    shown = epoch_of(task)
+    stored = stored_questions(task)
+    assert shown != stored
+    assert sorted(shown) == sorted(stored)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +123,7 @@ def test_the_network_is_the_specified_one():
     """The sum of embedded words times the weights of their places drives the encoding; sentences
     are written, the question is read from rest; sentence by sentence, each story by itself."""
     task = small_task(task=6)
-    network, ((stories, lengths, questions), _) = doubled(task, range(5))
+    network, ((stories, lengths, questions, _), _) = doubled(task, range(5))
     neuron, rule = task.settings.network.neuron, task.settings.network.plasticity
     weights = dict(network.named_parameters())
     places = weights["sentences.encoding"]
@@ -157,7 +172,7 @@ def test_the_network_is_the_specified_one():
 def test_padding_in_front_costs_nothing_and_changes_nothing(backend, monkeypatch):
     """Groups of stories of similar lengths, without padding, against all with all padding."""
     task = small_task(task=2)
-    network, ((stories, lengths, questions), targets) = doubled(task, range(20), backend=backend)
+    network, ((stories, lengths, questions, _), targets) = doubled(task, range(20), backend=backend)
     assert len(set(lengths.tolist())) > 3
     answers = []
     for padding, group in ((0, 16), (4, 1000), (0, 3)):
@@ -178,7 +193,7 @@ def test_padding_in_front_costs_nothing_and_changes_nothing(backend, monkeypatch
 def test_padding_at_the_end_is_kept():
     """There the memory forgets and the neurons calm down, which changes answers."""
     task = small_task(task=1, padding="post")
-    network, ((stories, lengths, questions), _) = doubled(task)
+    network, ((stories, lengths, questions, _), _) = doubled(task)
     assert not network.padded_in_front
     assert stories.shape[1] == task.stories.train.stories.shape[1]
     rates = network(stories, lengths, questions).rates
@@ -220,7 +235,7 @@ def test_sentence_encoding_starts_at_ones_and_keeps_its_last_row():
 
 def test_the_twin_is_the_specified_one():
     task = small_task(relu=True, task=6)
-    network, ((stories, lengths, questions), _) = doubled(task, range(6))
+    network, ((stories, lengths, questions, _), _) = doubled(task, range(6))
     weights = dict(network.named_parameters())
 
     def encoded(sentences):
@@ -239,6 +254,115 @@ def test_the_twin_is_the_specified_one():
     assert rates == {} and outputs.abs().max() > 0
 
 
+# ---- several questions of one story ---------------------------------------------------------
+
+
+def answered(network, inputs, targets):
+    """Outputs, rates and gradients of a loss on all of them."""
+    network.zero_grad()
+    outputs, rates = network(*inputs)
+    loss = torch.nn.functional.cross_entropy(outputs, targets)
+    if rates:
+        loss = loss + 1e-3 * rate_penalty(list(rates.values()))
+    loss.backward()
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
+    return {"outputs": outputs, **rates, **gradients}
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, one in found.items():
+        assert one.norm() > 0, name
+        assert (one - expected[name]).norm() <= 1e-9 * expected[name].norm(), name
+
+
+def one_by_one(stories, lengths, questions, story_of):
+    """The same questions, each with a copy of what was told before it."""
+    copies = torch.zeros(len(lengths), *stories.shape[1:], dtype=stories.dtype)
+    for q, (story, length) in enumerate(zip(story_of, lengths, strict=True)):
+        after = int(lengths[story_of == story].max() - length)
+        copies[q, after:] = stories[story, : stories.shape[1] - after]
+    return copies, lengths, questions
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("number", sorted(STORIES))
+def test_a_story_is_written_once_for_all_of_its_questions(number, relu):
+    task = small_task(relu, {"share_stories": True, "batch_size": 30}, task=number)
+    samples = task.batches("train", 1)[0]
+    network, _ = doubled(task)
+    with torch.no_grad():
+        for weight in network.parameters():  # many spikes
+            weight *= 2
+    inputs, targets = task.batch("train", 1, samples, slice(None))
+    assert len(targets) >= 30
+    assert len(inputs[0]) < len(targets) or number in (4, 16, 19)
+    expected = answered(network, one_by_one(*inputs), targets)
+    same(answered(network, inputs, targets), expected)
+
+
+@pytest.mark.parametrize("group", [2, 16])
+@pytest.mark.parametrize("relu", [False, True])
+def test_odd_places_of_questions(relu, group, monkeypatch):
+    """Before the first sentence, several after the same one, none at the end of the longest."""
+    monkeypatch.setattr(question_answering_networks, "GROUP", group)
+    network, (inputs, _) = doubled(small_task(relu, task=2), range(30))
+    words = inputs[0][inputs[1].argsort()[-4:], -6:]
+    assert words[:, :, 0].all()
+    story_of = torch.tensor([3, 0, 1, 0, 2, 0, 0, 3])
+    lengths = torch.tensor([0, 0, 1, 2, 5, 2, 4, 6])
+    stories = torch.zeros_like(words)
+    for story, length in enumerate((4, 1, 5, 6)):
+        stories[story, 6 - length :] = words[story, :length]
+    asked = (stories, lengths, inputs[2][:8], story_of)
+    targets = torch.arange(1, 9)
+    found = answered(network, asked, targets)
+    same(found, answered(network, one_by_one(*asked), targets))
+    if not relu:  # and spike by spike
+        shared, one = network.activity(*asked)[1], network.activity(*one_by_one(*asked))[1]
+        assert torch.equal(shared.read["values"], one.read["values"])
+        for q, story in enumerate(story_of):
+            steps = int(lengths[q]) * STEPS
+            begin = (6 - int(lengths[story_of == story].max())) * STEPS
+            spikes = shared.written["values"][story, begin : begin + steps]
+            assert torch.equal(spikes, one.written["values"][q, 6 * STEPS - steps :])
+
+
+@pytest.mark.parametrize(("split", "shared"), [("train", False), ("validation", True)])
+def test_evaluation_always_shares_and_training_when_asked(split, shared):
+    inputs, targets = small_task().batch(split, 0, range(100), slice(None))
+    assert (len(inputs[0]) < len(targets)) == shared
+    sharing = small_task(training={"share_stories": True})
+    inputs, targets = sharing.batch(split, 0, range(100), slice(None))
+    assert len(inputs[0]) < len(targets)
+
+
+@pytest.mark.parametrize("option", [{"add_time_words": True}, {"padding": "post"}])
+def test_nothing_is_shared_where_beginnings_differ(option):
+    task = small_task(training={"share_stories": True}, **option)
+    for split in ("train", "test"):
+        inputs, targets = task.batch(split, 0, range(100), slice(None))
+        assert len(inputs[0]) == len(targets)
+
+
+def test_batches_of_whole_stories():
+    task = small_task(training={"share_stories": True, "batch_size": 32}, task=20)
+    batches = task.batches("train", 3)
+    assert [b.start for b in batches[1:]] == [b.stop for b in batches[:-1]]
+    stories = task.stories.train.story.unique(return_counts=True)[1]
+    for samples in batches[:-1]:
+        assert 32 <= len(samples) < 32 + stories.max()
+    shown = epoch_of(task, 3)
+    assert sorted(shown) == sorted(stored_questions(task))
+    assert shown != epoch_of(task, 4)
+    seen = [len(task.batch("train", 3, b, slice(None)).inputs[0]) for b in batches]
+    assert sum(seen) == len(stories)
+    # A story with more questions than a batch is divided.
+    task = small_task(training={"share_stories": True, "batch_size": 3}, task=20)
+    assert {len(b) for b in task.batches("train", 0)} <= {3, 4, 5}
+    assert sorted(epoch_of(task, 0)) == sorted(shown)
+
+
 # ---- training -------------------------------------------------------------------------------
 
 
@@ -248,12 +372,13 @@ def run(folder, *more, task=question_answering_task):
     return task.main([*TRAIN, *files, *more])
 
 
-def test_interrupted_training_is_the_uninterrupted_one(tmp_path, monkeypatch):
-    assert run(tmp_path / "a") == 0
+@pytest.mark.parametrize("more", [[], ["--share_stories", "--task", "1"]])
+def test_interrupted_training_is_the_uninterrupted_one(more, tmp_path, monkeypatch):
+    assert run(tmp_path / "a", *more) == 0
     with monkeypatch.context() as patch:
         interrupt_after(patch, supervised, 2)
-        assert run(tmp_path / "b") == 130
-    assert run(tmp_path / "b") == 0
+        assert run(tmp_path / "b", *more) == 130
+    assert run(tmp_path / "b", *more) == 0
     same_training(tmp_path / "a", tmp_path / "b")
     metadata = finished(tmp_path / "a").metadata
     assert metadata["data"]["source"] == "embedded stories"
@@ -277,6 +402,36 @@ def test_evaluation_and_flags_that_differ(tmp_path, capsys):
     assert run(tmp_path, "--evaluate") == NotThereError.status
     says = "was trained on other data (source: bAbI v1.2 en there, embedded stories here)"
     assert says in capsys.readouterr().err
+
+
+def test_two_processes_take_the_steps_of_one_with_whole_stories(tmp_path):
+    """Also where a story is divided between them."""
+    flags = [*TRAIN, *words("--share_stories --task 1 --start_epoch 1 --epochs 2")]
+    group = ["--dist_url", free_url(), "--world_size", "2", "--dist_backend", "gloo", "--rank"]
+    processes = []
+    for folder, more in (("one", []), ("two", [*group, "0"]), ("two", [*group, "1"])):
+        files = ["--out", tmp_path / folder / "net.safetensors", "--partial", tmp_path / folder]
+        line = command(*flags, *files, *more, module="question_answering_task")
+        processes.append(start(line))
+    assert [p.communicate(timeout=300)[1] and p.returncode for p in processes] == [0, 0, 0]
+    one, two = (
+        load_training_state(tmp_path / folder / "hebbian_snn_net_last.pt")
+        for folder in ("one", "two")
+    )
+    assert one["curve"][-1]["rate_term"] > 0
+    for name, tensor in one["network"].items():
+        assert (tensor - two["network"][name]).abs().max() < 1e-5, name
+
+
+def test_a_state_from_before_a_setting_was_there_goes_on(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, supervised, 1)
+        assert run(tmp_path) == 130
+    path = tmp_path / "partial" / "hebbian_snn_net.pt"
+    state = load_training_state(path)
+    del state["run"]["training"]["share_stories"]
+    save_training_state(path, state)
+    assert run(tmp_path) == 0
 
 
 def test_training_ends_when_every_question_is_answered(tmp_path):
