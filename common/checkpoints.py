@@ -26,11 +26,42 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import atomic_path, sha256_of
+from common.schema import misfit
 
 PathLike = str | os.PathLike[str]
 
-_DIGEST = "tensors_sha256"  # metadata key: safetensors itself does not notice a flipped bit
+_DIGEST = "sha256"  # metadata key: safetensors itself does not notice a flipped bit
+_OLD_DIGEST = "tensors_sha256"  # of files whose checksum leaves the metadata out
 _SIGNS = "packed_signs"  # metadata key: shapes of the tensors that are stored as one bit a number
+
+NETWORKS = ("dasbe", "gust", "hebbian_snn", "snn_tha")
+"""Models whose files are trained networks, with the metadata of :data:`METADATA`."""
+
+LARGEST = 1e6
+"""No trained number is larger; above it a file is damaged."""
+
+METADATA = {
+    "settings": dict[str, Any],
+    "seed": int,
+    "data": dict[str, Any],
+    "curve": [{"epoch": int}],
+    "epochs": int,
+    "seconds": float,
+    "command": str,
+    "epoch?": int,
+    "note?": str,
+    "test?": dict[str, Any],
+}
+"""What stands beside a trained network's tensors (see :mod:`common.schema`)."""
+
+STATE = {
+    "run": {"seed": int, "data?": dict[str, Any]},
+    "epoch": int,
+    "seconds": float,
+    "best": dict[str, Any],
+    "curve?": [{"epoch": int}],
+}
+"""What every training state has, besides what its own training adds."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +94,8 @@ def save_checkpoint(
         metadata = {**metadata, _SIGNS: {name: list(copies[name].shape) for name in sorted(signs)}}
         copies |= {name: _packed(copies[name]) for name in signs}
     # One entry, because safetensors writes several of them in no fixed order.
-    text = json.dumps({**metadata, _DIGEST: _digest(copies)}, sort_keys=True)
+    plain = json.loads(json.dumps(metadata))  # as it will be read
+    text = json.dumps({**metadata, _DIGEST: _digest(copies, plain)}, sort_keys=True)
     with atomic_path(path) as temporary:  # by Python, whose errors say that the disk is full
         temporary.write_bytes(save(copies, metadata={"json": text}))
     return sha256_of(path)
@@ -73,7 +105,8 @@ def load_checkpoint(path: PathLike, *, model: str | None = None) -> Checkpoint:
     """Read and verify a file of :func:`save_checkpoint`; tensors lie on the CPU.
 
     Raises :class:`UserError` when the file is missing, is damaged or in another format, holds
-    numbers that are not finite, or is a network other than ``model``.
+    numbers that are not finite or huge, is a network other than ``model``, or a trained network
+    that lacks a part of :data:`METADATA`.
     """
     path = Path(path)
     if not path.is_file():
@@ -82,22 +115,58 @@ def load_checkpoint(path: PathLike, *, model: str | None = None) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {})["json"])
-        digest = metadata.pop(_DIGEST)
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError):
+        whole = _DIGEST in metadata
+        digest = metadata.pop(_DIGEST if whole else _OLD_DIGEST)
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         raise UserError(
             f"{path} is not a checkpoint of this repository, or it is damaged; "
             "restore the file or train the network again"
         ) from None
-    if digest != _digest(tensors):
-        raise UserError(f"{path} is damaged (its numbers do not match their checksum); restore it")
-    if any(not torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise UserError(f"{path} holds numbers that are not finite; train the network again")
-    for name, shape in metadata.pop(_SIGNS, {}).items():
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); restore it") from None
+    if digest != _digest(tensors, metadata if whole else None):
+        raise UserError(f"{path} is damaged (its content does not match its checksum); restore it")
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{path} holds numbers that are not finite ({name}); train the network again"
+            )
+        if tensor.is_floating_point() and tensor.numel() and tensor.abs().max() > LARGEST:
+            raise UserError(
+                f"{path} holds numbers above {LARGEST:.0f} ({name}); train the network again"
+            )
+    for name, shape in _signs_of(path, tensors, metadata).items():
         tensors[name] = _unpacked(tensors[name], shape)
     if model is not None and metadata.get("model") != model:
         found = metadata.get("model")
         raise UserError(f"{path} holds the network {found!r} where {model!r} is needed")
-    return Checkpoint(path, tensors, metadata, sha256_of(path))
+    checkpoint = Checkpoint(path, tensors, metadata, sha256_of(path))
+    check_metadata(checkpoint, METADATA if model in NETWORKS else dict)
+    return checkpoint
+
+
+def check_metadata(checkpoint: Checkpoint, schema: Any) -> None:
+    """Raise :class:`UserError` unless the metadata fit a schema of :mod:`common.schema`."""
+    wrong = misfit(checkpoint.metadata, schema, "its metadata")
+    if wrong:
+        raise UserError(
+            f"{checkpoint.path} is not a trained network of this version: {wrong}; train it again"
+        )
+
+
+def _signs_of(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]
+) -> dict[str, list[int]]:
+    """The shapes of the tensors that are stored packed, taken out of the metadata."""
+    shapes = metadata.pop(_SIGNS, {})
+    wrong = misfit(shapes, dict[str, list[int]], _SIGNS)
+    for name, shape in {} if wrong else shapes.items():
+        bits = tensors.get(name, torch.zeros(0))
+        if bits.dtype != torch.uint8 or len(bits) != -(-math.prod(shape) // 8):
+            wrong = f"{name!r} has not the signs of shape {tuple(shape)}"
+    if wrong:
+        raise UserError(f"{path} is damaged ({wrong}); restore it")
+    return shapes
 
 
 def _packed(tensor: Tensor) -> Tensor:
@@ -114,10 +183,20 @@ def _unpacked(bits: Tensor, shape: list[int]) -> Tensor:
 def load_into(module: nn.Module, checkpoint: Checkpoint) -> None:
     """Copy a checkpoint's numbers into ``module``, in the module's own precision and device.
 
-    Raises :class:`UserError` naming the first tensor that is missing, unknown or of another shape.
+    Raises :class:`UserError` naming the first tensor that is missing, unknown, of another shape or
+    of another kind of number.
     """
-    wanted, found = module.state_dict(), checkpoint.tensors
-    kind = type(module).__name__
+    wanted = module.state_dict()
+    check_tensors(checkpoint, wanted, type(module).__name__)
+    found = checkpoint.tensors
+    module.load_state_dict({name: found[name].to(wanted[name].dtype) for name in wanted})
+
+
+def check_tensors(checkpoint: Checkpoint, wanted: Mapping[str, Tensor], kind: str) -> None:
+    """Raise :class:`UserError` unless the checkpoint has just the tensors of a network of this
+    ``kind``: names, shapes, and weights of 32 bits or less where there are weights.
+    """
+    found = checkpoint.tensors
     for name in [*wanted, *found]:
         if name in wanted and name in found and wanted[name].shape == found[name].shape:
             continue
@@ -129,7 +208,13 @@ def load_into(module: nn.Module, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path} does not fit this network: "
             f"it holds {shapes[0]}, {kind} has {shapes[1]}; check dataset and network settings"
         )
-    module.load_state_dict({name: found[name].to(wanted[name].dtype) for name in wanted})
+    for name, tensor in wanted.items():
+        there = found[name].dtype
+        if there.is_floating_point != tensor.is_floating_point() or there == torch.float64:
+            raise UserError(
+                f"{checkpoint.path} does not fit this network: {name!r} holds numbers of the kind "
+                f"{str(there).removeprefix('torch.')}; train the network again"
+            )
 
 
 def save_training_state(path: PathLike, state: Mapping[str, Any]) -> None:
@@ -151,7 +236,7 @@ def load_training_state(path: PathLike) -> dict[str, Any]:
     """Read a file of :func:`save_training_state`; tensors lie on the CPU.
 
     Reads data only: a file that would run code is refused. Raises :class:`UserError` for a file
-    that is missing, damaged or something else.
+    that is missing, damaged or something else, and for one that lacks a part of :data:`STATE`.
     """
     path = Path(path)
     if not path.is_file():
@@ -168,7 +253,27 @@ def load_training_state(path: PathLike) -> dict[str, Any]:
         raise UserError(
             f"{path} is not a training state, or it is damaged; delete it and start again"
         )
+    wrong = misfit(state, STATE, "the state")
+    if wrong:
+        raise UserError(
+            f"{path} is not a training state of this version: {wrong}; delete it and start again"
+        )
     return state
+
+
+def restore(path: PathLike, state: Mapping[str, Any], **parts: Any) -> None:
+    """Let each of ``parts`` (modules, optimisers) take up what a training state has under its name.
+
+    Raises :class:`UserError` where that is of another network or damaged.
+    """
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(state[name])
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, IndexError):
+            raise UserError(
+                f"{path} is not a training state of this network: its part {name!r} does not fit; "
+                "delete it and start again"
+            ) from None
 
 
 _PLAIN = (Tensor, nn.Parameter, bool, int, float, str, bytes, type(None))
@@ -185,9 +290,11 @@ def _check_plain(value: Any, where: str) -> None:
         raise TypeError(f"{where} is a {type(value).__name__}; use plain numbers and tensors")
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None) -> str:
+    """SHA-256 over names, types, shapes and bytes, and the metadata as sorted JSON."""
     digest = hashlib.sha256()
+    if metadata is not None:
+        digest.update(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

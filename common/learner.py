@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from common.checkpoints import load_training_state, save_training_state
+from common.checkpoints import load_training_state, restore, save_training_state
 from common.runs import check_same_run
 from common.training import EarlyStopping
 
@@ -38,9 +38,8 @@ class Learner:
             return {"epoch": 0, "seconds": 0.0, "best": {}, **counters}
         state = load_training_state(path)
         check_same_run(state["run"], self.run, path)
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.stopping.load_state_dict(state["stopping"])
+        parts = {"network": self.network, "optimizer": self.optimizer, "stopping": self.stopping}
+        restore(path, state, **parts)
         return state
 
     def save(self, path: Path, state: dict[str, Any]) -> None:

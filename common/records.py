@@ -12,6 +12,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from scipy import stats
 from common.errors import UserError
 from common.files import write_json
 from common.paths import ROOT
+from common.schema import misfit
 
 FORMAT = 1  # of record.json; raised when a field changes its meaning
 _LIBRARIES = ("torch", "numpy", "scipy", "numba", "scikit-learn", "safetensors", "matplotlib")
@@ -128,15 +130,31 @@ def load_record(path: str | os.PathLike[str]) -> Record:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"there is no record {path}; run its command first") from None
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         raise UserError(f"{path} is damaged; run its command again") from None
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise UserError(f"{path} is not a record of this version; run its command again")
+    schema = {key: kind for key, kind in _schema(Record).items() if key != "measurements?"}
+    wrong = misfit(values, {**schema, "measurements": [_schema(Measurement)]}, "the record")
+    if wrong:
+        raise UserError(f"{path} is not a whole record: {wrong}; run its command again")
     try:
         measurements = [Measurement(**m) for m in values.pop("measurements")]
         return Record(**values, measurements=measurements)
-    except (KeyError, TypeError):
-        raise UserError(f"{path} lacks parts of a record; run its command again") from None
+    except TypeError:
+        raise UserError(f"{path} has parts that no record has; run its command again") from None
+
+
+def _schema(cls: type) -> dict[str, Any]:
+    """What a file has for each field of a dataclass; those with a default may be absent."""
+    hints = typing.get_type_hints(cls)
+    missing = dataclasses.MISSING
+    return {
+        f"{f.name}?" if (f.default, f.default_factory) != (missing, missing) else f.name: hints[
+            f.name
+        ]
+        for f in dataclasses.fields(cls)
+    }
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -180,13 +198,16 @@ def _plain(value: Any) -> Any:
 
 
 def _commit() -> tuple[str, bool]:
-    """The repository's commit and whether tracked files differ from it."""
+    """The repository's commit and whether tracked files differ from it; ``unknown`` where it is no
+    repository, or only a folder within another one."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(ROOT), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT.resolve():
+            return "unknown", False
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return "unknown", False

@@ -3,6 +3,7 @@
 ``dasbe.bind(images, network, window, refractory)`` is the whole model in one call.
 """
 
+import common  # noqa: F401  (before torch and numba, see common/start.py)
 from dasbe.binding import Binding, bind
 
 __all__ = ["Binding", "bind"]

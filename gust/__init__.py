@@ -3,3 +3,5 @@
 Zheng, Lin, Zhao, *Combinatorial generalization by unsupervised grouping with neuronal coherence*,
 NeurIPS 2023.
 """
+
+import common  # noqa: F401  (before torch and numba, see common/start.py)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from common.checkpoints import save_training_state
+from common.checkpoints import restore, save_training_state
 from common.runs import RunFiles
 from common.settings import to_dict
 from common.training import MetricLog, check_finite, generator, progress
@@ -252,8 +252,7 @@ def train(
     policy = task.build(generator(task.seed, "start"), backend).to(device)
     optimizer = torch.optim.Adam(policy.parameters(), training.learning_rate, eps=training.adam_eps)
     if state["network"] is not None:
-        policy.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore(files.state, state, network=policy, optimizer=optimizer)
     log = MetricLog(files.log)
     for line in state["curve"]:
         log.write(**line)

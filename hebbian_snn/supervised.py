@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.checkpoints import save_training_state
+from common.checkpoints import restore, save_training_state
 from common.distributed import Distributed
 from common.runs import RunFiles
 from common.settings import to_dict
@@ -210,8 +210,7 @@ def train(
     wanted = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(wanted, training.learning_rate)
     if state["network"] is not None:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore(files.state, state, network=network, optimizer=optimizer)
     elif task.pairs is not None and training.key_gain is not None:
         share_keys(network.memory, training.key_gain)
     trainer = Trainer(task, network, group, state["curriculum"])

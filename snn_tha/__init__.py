@@ -2,3 +2,5 @@
 
 Equations, commands and deviations from the paper: ``docs/snn_tha.md``.
 """
+
+import common  # noqa: F401  (before torch and numba, see common/start.py)

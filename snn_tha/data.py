@@ -25,6 +25,19 @@ LOADERS = {
 }
 
 
+SHAPES = {"mnist": (1, 28, 28), "fmnist": (1, 28, 28), "shd": (700,), "dvs": (2, 128, 128)}
+"""Of a sample at one step, before pixels are joined."""
+
+
+def sample_shape(settings: Settings) -> tuple[int, ...]:
+    """What the network sees at one step; raises :class:`UserError` for a scale that does not
+    fit."""
+    try:
+        return scaled_shape(SHAPES[settings.dataset], settings.input.scale)
+    except ValueError as error:
+        raise UserError(f"{error}; choose another --scale") from None
+
+
 class Samples(Protocol):
     """Labelled samples of one split.
 

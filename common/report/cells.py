@@ -120,5 +120,17 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     """The same in Markdown."""
     lines = [columns, ("---",) * len(columns), *rows]
     return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        "| " + " | ".join(safe(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
     )
+
+
+def safe(text: str) -> str:
+    """Text of a record for one line of Markdown: its HTML is shown, not obeyed."""
+    parts = " ".join(text.splitlines()).split("`")  # every second one is code
+    parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
+
+
+def code(text: str) -> str:
+    """A command as code in Markdown."""
+    return f"`{text.replace('`', chr(39))}`"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from common.report.cells import (
     NONE,
+    code,
     duration,
     is_stand_in,
     machine,
@@ -14,6 +15,7 @@ from common.report.cells import (
     named,
     number,
     others,
+    safe,
     text_table,
 )
 from common.report.collect import Chapter, Row, Section, Source
@@ -40,7 +42,7 @@ def results_page(chapters: Sequence[Chapter]) -> str:
     """The text of ``docs/results.md``."""
     parts = [_HEAD]
     for chapter in chapters:
-        parts.append(f"## {chapter.paper.name}\n")
+        parts.append(f"## {safe(chapter.paper.name)}\n")
         if chapter.paper.reference:
             parts.append(f"{chapter.paper.reference}.\n")
         parts += [_section(section) for section in chapter.sections if not _skipped(section)]
@@ -52,18 +54,18 @@ def _skipped(section: Section) -> bool:
 
 
 def _section(section: Section) -> str:
-    lines = [f"### {section.result.title}\n"]
+    lines = [f"### {safe(section.result.title)}\n"]
     if section.is_missing:
-        lines.append(f"Missing; `{section.result.command}` makes it.\n")
+        lines.append(f"Missing; {code(section.result.command)} makes it.\n")
     if section.measured:
         lines.append(markdown_table(COLUMNS, [cells(row) for row in section.measured]) + "\n")
     if section.remark:
         lines.append(f"{section.remark}\n")
-    lines += [f"- {line}" for line in facts_of(section)]
+    lines += [f"- {safe(line)}" for line in facts_of(section)]
     details = details_of(section)
     if details:
         lines += ["\n<details><summary>commands and notes</summary>\n"]
-        lines += [*(f"- {line}" for line in details), "\n</details>"]
+        lines += [*(f"- {safe(line)}" for line in details), "\n</details>"]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -97,7 +99,7 @@ def details_of(section: Section) -> list[str]:
     for row in section.measured:
         commands.setdefault(row.command, []).append(row.measurement.what)
     one = len(commands) == 1
-    facts = [f"`{c}`" + ("" if one else f": {_listed(whats)}") for c, whats in commands.items()]
+    facts = [code(c) + ("" if one else f": {_listed(whats)}") for c, whats in commands.items()]
     spreads = [
         f"{row.measurement.what} {row.measurement.spread:.2g}"
         for row in section.measured
@@ -142,10 +144,8 @@ def missing_lines(section: Section, most: int = 3) -> list[tuple[str, str]]:
         grouped.setdefault(row.missing, []).append(row.published.what)
     lines = []
     for how, names in grouped.items():
-        steps = [f"`{how}`" if is_command(how) else how] if how else []
-        lines.append(
-            (_listed(names, most), ", then ".join([*steps, f"`{section.result.command}`"]))
-        )
+        steps = [code(how) if is_command(how) else how] if how else []
+        lines.append((_listed(names, most), ", then ".join([*steps, code(section.result.command)])))
     return lines
 
 

@@ -25,7 +25,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.checkpoints import Checkpoint, load_checkpoint
+from common.checkpoints import Checkpoint, check_metadata, check_tensors, load_checkpoint
 from common.distributed import Distributed
 from common.drawing import CYCLE, DOUBLE_COLUMN, use_style
 from common.errors import NotThereError, UserError, command_line
@@ -33,12 +33,16 @@ from common.paper_values import result_of
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
-from common.settings import load_settings, to_dict
+from common.settings import from_dict, load_settings, to_dict
 from common.training import choose_device, progress
 from datasets.babi_files import TASKS
 from datasets.choices import Data
 from hebbian_snn.config import FOLDER
-from hebbian_snn.question_answering import QuestionAnsweringTask
+from hebbian_snn.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
+from hebbian_snn.question_answering_networks import (
+    QuestionAnsweringNetwork,
+    ReLUQuestionAnsweringNetwork,
+)
 from hebbian_snn.question_answering_sweep import MODULE, Job, available_data, run_sweep, sweep_jobs
 from hebbian_snn.supervised import Trainer
 from hebbian_snn.trained import MODEL, check_sources, load_network
@@ -72,6 +76,34 @@ class Plan:
     networks: dict[str, Checkpoint]
     device: torch.device
     out: Path
+
+
+METADATA = {
+    "epoch": int,
+    "data": {"source": str, "words": int, "test_questions": int, "left_out": [int]},
+    "test?": {"accuracy": float},
+}
+"""What the table reads of a network, besides what every one has."""
+
+
+# ---- networks -------------------------------------------------------------------------------
+
+
+def read_network(path: Path) -> Checkpoint:
+    """A network of the table; raises :class:`UserError` for a file that is not one."""
+    network = load_checkpoint(path, model=MODEL)
+    check_metadata(network, METADATA)
+    settings = from_dict(QuestionAnsweringSettings, network.metadata["settings"], str(path))
+    encoding = network.tensors.get("sentences.encoding", torch.zeros(1, 1))
+    start = torch.Generator().manual_seed(0)
+    sizes = network.metadata["data"]["words"], max(1, len(encoding))
+    fresh: torch.nn.Module
+    if settings.relu:
+        fresh = ReLUQuestionAnsweringNetwork(*sizes, settings.network, start)
+    else:
+        fresh = QuestionAnsweringNetwork(*sizes, 1, settings.network, start)
+    check_tensors(network, fresh.state_dict(), type(fresh).__name__)
+    return network
 
 
 # ---- measuring ------------------------------------------------------------------------------
@@ -321,7 +353,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"no network is trained yet in {args.checkpoints}; --train trains them, or "
             f"python -m {MODULE} --task {args.tasks[0]}"
         )
-    networks = {job.name: load_checkpoint(job.checkpoint, model=MODEL) for job in there}
+    networks = {job.name: read_network(job.checkpoint) for job in there}
     plan = Plan(args.profile, data, tuple(jobs), networks, device, args.out)
     record, arrays = compute(plan, settings)
     report_results(plan.out, record, arrays, draw(record, arrays))

@@ -27,7 +27,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.checkpoints import Checkpoint, load_checkpoint
+from common.checkpoints import Checkpoint, check_metadata, check_tensors, load_checkpoint
 from common.distributed import Distributed
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
@@ -39,8 +39,9 @@ from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from datasets.choices import Data, check_choice
 from snn_tha.config import FOLDER, Settings, tha_settings
-from snn_tha.data import DataSet, load_data
+from snn_tha.data import DataSet, load_data, sample_shape
 from snn_tha.run import MODEL, network_name, run_trial
+from snn_tha.train import build_network
 
 NAME = "Table 1"
 OVERRIDES: dict[str, dict[str, Any]] = {
@@ -65,6 +66,16 @@ COLORS = dict(zip(TITLES, CYCLE, strict=False))
 PRINTED = {"mnist": "MNIST", "fmnist": "Fashion-MNIST", "shd": "SHD", "dvs": "DVS Gesture"}
 BARS = {"accuracy": 100, "rate": 1, "dead": 100}
 """What is drawn of every cell, and its factor."""
+LINE = {
+    "epoch": int,
+    "seconds": float,
+    "test_accuracy": float,
+    "thresholds": list[float],
+    "rates": list[float],
+    "dead": list[float],
+}
+METADATA = {**LINE, "data": {"source": str}, "curve": [LINE]}
+"""What the table reads of a network, besides what every one has."""
 CURVES = ("epoch", "test_accuracy", "thresholds", "rates", "dead")
 
 
@@ -114,6 +125,17 @@ def cell_settings(dataset: str, condition: str, table: TableSettings, profile: s
     return tha_settings(dataset, overrides)
 
 
+def read_network(path: Path, settings: Settings) -> Checkpoint:
+    """A network of the table; raises :class:`UserError` for a file that is not one."""
+    network = load_checkpoint(path, model=MODEL)
+    check_metadata(network, METADATA)
+    layers = settings.network.n_layers - len(settings.network.convolutions)
+    outputs = network.tensors.get(f"linears.{layers - 1}.bias", torch.zeros(1))
+    fresh = build_network(settings, sample_shape(settings), max(1, len(outputs)))
+    check_tensors(network, fresh.state_dict(), type(fresh).__name__)
+    return network
+
+
 def quick_networks(
     settings: Settings, seeds: Sequence[int], plan: Plan, load: Callable[[], DataSet]
 ) -> tuple[list[Checkpoint], str]:
@@ -141,13 +163,13 @@ def quick_network(
     )
     group = Distributed(0, 1, plan.device)
     with contextlib.redirect_stdout(io.StringIO()):
-        return load_checkpoint(run_trial(settings, args, group, "auto", load), model=MODEL)
+        return read_network(run_trial(settings, args, group, "auto", load), settings)
 
 
 def shipped_network(settings: Settings, seed: int) -> Checkpoint | None:
     """A network in checkpoints/snn_tha, None where there is none."""
     path = CHECKPOINTS / MODEL / f"{network_name(settings, seed)}.safetensors"
-    return load_checkpoint(path, model=MODEL) if path.exists() else None
+    return read_network(path, settings) if path.exists() else None
 
 
 def cell_networks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -12,10 +13,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from common import checkpoints
 from common.checkpoints import (
     load_checkpoint,
     load_into,
     load_training_state,
+    restore,
     save_checkpoint,
     save_training_state,
 )
@@ -147,6 +150,105 @@ def test_one_flipped_bit_in_the_numbers_is_noticed(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+def test_one_changed_bit_in_the_metadata_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path / "net")
+    data = path.read_bytes()
+    for place in (data.index(b"rate") + 1, data.index(b"0.1") + 2):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match="checksum"):
+            load_checkpoint(path)
+
+
+def write_as_before(path: Path, tensors: dict, metadata: dict) -> None:
+    """A file whose checksum is that of the tensors alone."""
+    with_digest = {**metadata, "tensors_sha256": checkpoints._digest(tensors, None)}
+    text = json.dumps(with_digest, sort_keys=True)
+    path.write_bytes(safetensors.torch.save(tensors, metadata={"json": text}))
+
+
+def test_files_whose_checksum_leaves_the_metadata_out(tmp_path: Path) -> None:
+    tensors = dict(network().state_dict())
+    write_as_before(tmp_path / "old", tensors, METADATA)
+    old = load_checkpoint(tmp_path / "old")
+    assert old.metadata == METADATA
+    save_checkpoint(tmp_path / "new", old.tensors, old.metadata)
+    assert load_checkpoint(tmp_path / "new").metadata == METADATA
+
+
+def test_metadata_with_keys_of_other_kinds_are_as_json_has_them(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "net", network().state_dict(), {"milestones": {60: 0.5}, "x": (1,)})
+    assert load_checkpoint(tmp_path / "net").metadata == {"milestones": {"60": 0.5}, "x": [1]}
+
+
+TRAINED = {
+    "model": "gust",
+    "settings": {},
+    "seed": 0,
+    "data": {},
+    "curve": [{"epoch": 1}],
+    "epochs": 1,
+    "seconds": 1.5,
+    "command": "python -m gust.train",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": None}, "seed is none, not an integer"),
+        ({"seed": True}, "seed is true or false, not an integer"),
+        ({"data": "text"}, "data is text, not a mapping"),
+        ({"data": []}, "data is a list, not a mapping"),
+        ({"settings": None}, "settings is none, not a mapping"),
+        ({"curve": None}, "curve is none, not a list"),
+        ({"curve": [{}]}, r"curve\[0\] lacks 'epoch'"),
+        ({"curve": ["x"]}, r"curve\[0\] is text, not a mapping"),
+        ({"seconds": float("nan")}, "seconds is nan, not a number"),
+        ({"epochs": 1.5}, "epochs is a number, not an integer"),
+        ({"more": eval("[" * 60 + "]" * 60)}, "nested"),
+        *[({key: ...}, f"lacks '{key}'") for key in TRAINED if key != "model"],
+    ],
+)
+def test_metadata_of_trained_networks(tmp_path: Path, change: dict, message: str) -> None:
+    metadata = {key: x for key, x in (TRAINED | change).items() if x is not ...}
+    path = tmp_path / "net"
+    save_checkpoint(path, network().state_dict(), TRAINED)
+    assert load_checkpoint(path, model="gust").metadata == TRAINED
+    save_checkpoint(path, network().state_dict(), metadata)
+    with pytest.raises(UserError, match=message) as error:
+        load_checkpoint(path, model="gust")
+    assert str(path) in str(error.value)
+
+
+def test_deep_json_is_refused(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    path = tmp_path / "net"
+    path.write_bytes(safetensors.torch.save({"x": torch.zeros(1)}, metadata={"json": deep}))
+    with pytest.raises(UserError, match="not a checkpoint"):
+        load_checkpoint(path)
+    header = (b'{"__metadata__": ' + deep.encode()).ljust(100_040)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match="not a checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.int32, torch.bool])
+def test_numbers_of_another_kind_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = dict(network().state_dict())
+    tensors["0.weight"] = tensors["0.weight"].to(dtype)
+    save_checkpoint(tmp_path / "net", tensors, METADATA)
+    with pytest.raises(UserError, match=f"'0.weight' holds numbers of the kind {str(dtype)[6:]}"):
+        load_into(network(), load_checkpoint(tmp_path / "net"))
+
+
+def test_huge_numbers_are_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "net", {"w": torch.tensor([1.0, -2e6])}, METADATA)
+    with pytest.raises(UserError, match=r"numbers above 1000000 \(w\)"):
+        load_checkpoint(tmp_path / "net")
+
+
 def test_pickles_and_foreign_files_are_refused_without_running_them(tmp_path: Path) -> None:
     evidence = tmp_path / "evidence"
     (tmp_path / "pickle").write_bytes(pickle.dumps(Malicious(evidence)))
@@ -204,10 +306,13 @@ class Run:
 
     def state(self) -> dict:
         return {
+            "run": {"seed": 3},
+            "epoch": 4,
+            "seconds": 1.5,
             "parts": [part.state_dict() for part in self.parts],
             "noise": self.noise.get_state(),
             "settings": {"milestones": {60: 0.5}, "sizes": [3, 2], "patience": None},
-            "best": float("inf"),
+            "best": {"score": float("inf")},
         }
 
     def restore(self, state: dict) -> None:
@@ -223,7 +328,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     save_training_state(tmp_path / "state", first.state())
     state = load_training_state(tmp_path / "state")
     assert state["settings"] == first.state()["settings"]
-    assert state["best"] == float("inf")
+    assert state["best"] == {"score": float("inf")}
     second.restore(state)
     second.epochs(5)
     for name, tensor in whole.net.state_dict().items():
@@ -253,6 +358,33 @@ def test_damaged_and_missing_training_states(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="damaged"):
             load_training_state(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run": ...}, "lacks 'run'"),
+        ({"run": None}, "run is none"),
+        ({"run": [1]}, "run is a list"),
+        ({"run": {}}, "run lacks 'seed'"),
+        ({"epoch": "1"}, "epoch is text"),
+        ({"best": None}, "best is none"),
+        ({"curve": [{}]}, "lacks 'epoch'"),
+    ],
+)
+def test_states_that_lack_a_part(tmp_path: Path, change: dict, message: str) -> None:
+    state = {key: x for key, x in (Run().state() | change).items() if x is not ...}
+    save_training_state(tmp_path / "state", state)
+    with pytest.raises(UserError, match=message):
+        load_training_state(tmp_path / "state")
+
+
+@pytest.mark.parametrize("part", [None, {}, [], {"x": 1}, {"0.weight": torch.zeros(9)}])
+def test_a_state_that_does_not_fit_its_network(tmp_path: Path, part) -> None:
+    for name, whole in (("net", network()), ("optimizer", Run().optimizer)):
+        if part == {"x": 1} or part is None or name == "net":
+            with pytest.raises(UserError, match=f"its part '{name}' does not fit"):
+                restore(tmp_path, {name: part}, **{name: whole})
 
 
 def test_what_could_not_be_read_again_is_refused_when_saving(tmp_path: Path) -> None:

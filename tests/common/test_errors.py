@@ -51,6 +51,25 @@ def test_file_system_errors_name_the_file_and_the_reason(number, words, capsys) 
     assert error.count("\n") == 1
 
 
+def test_the_place_of_a_file_that_could_not_be_moved(capsys) -> None:
+    assert run(OSError(errno.EISDIR, "…", "out/.x.tmp", None, "out/x")) == 1
+    assert capsys.readouterr().err.startswith("error: out/x: a folder stands where")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9.31 TiB for an array"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("Storage size calculation overflowed with sizes=[4611686018427387904, 10]"),
+    ],
+)
+def test_too_little_memory(error, capsys) -> None:
+    assert run(error) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: more memory is needed than there is") and said.count("\n") == 1
+
+
 def test_file_system_errors_without_a_file(capsys) -> None:
     assert run(OSError(errno.ENOSPC, "…")) == 1
     assert "writing a file: no space" in capsys.readouterr().err

@@ -83,6 +83,9 @@ def test_commit_and_changes_of_the_repository(tmp_path: Path, monkeypatch) -> No
     assert (example().commit, example().dirty) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "file").write_text("b")
     assert example().dirty
+    (tmp_path / "within").mkdir()  # unpacked inside somebody else's repository
+    monkeypatch.setattr(records, "ROOT", tmp_path / "within")
+    assert (example().commit, example().dirty) == ("unknown", False)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +95,13 @@ def test_commit_and_changes_of_the_repository(tmp_path: Path, monkeypatch) -> No
         (lambda text: "", "damaged"),
         (lambda text: "[1]", "not a record of this version"),
         (lambda text: text.replace('"format": 1', '"format": 0'), "not a record of this version"),
-        (lambda text: text.replace('"measurements"', '"values"'), "lacks parts"),
-        (lambda text: text.replace('"what"', '"why"'), "lacks parts"),
+        (lambda text: text.replace('"measurements"', '"values"'), "lacks 'measurements'"),
+        (lambda text: text.replace('"what"', '"why"'), "lacks 'what'"),
+        (lambda text: text.replace('"n": 10', '"n": "ten"'), "n is text, not an integer"),
+        (lambda text: text.replace('"n": 10', '"m": 10'), "parts that no record has"),
+        (lambda text: text.replace('"threads": ', '"threads": 0.'), "threads is a number, not"),
+        (lambda text: '{"format": 1, "settings": ' + "[" * 9999, "damaged"),
+        (lambda text: text.replace('"steps"', '"x": ' + "[" * 99 + "]" * 99 + ', "s"'), "nested"),
     ],
 )
 def test_damaged_records(tmp_path: Path, change, message: str) -> None:

@@ -349,6 +349,26 @@ def test_a_broken_record_hides_no_other(results: Path) -> None:
     assert "figure3" in problems[0] and "\n" not in problems[0]
 
 
+def test_a_record_with_a_value_of_another_kind_is_left_out(results: Path, capsys) -> None:
+    path = results / "dasbe_table1" / "record.json"
+    whole = json.loads(path.read_text())
+    for change in ({"seeds": "x"}, {"threads": None}, {"checkpoints": [1]}, {"created": 7}):
+        path.write_text(json.dumps(whole | change))
+        sources, problems = find_sources(results, results)
+        assert "dasbe_table1" not in {source.name for source in sources} and len(sources) == 2
+        assert [line for line in problems if str(path) in line and next(iter(change)) in line]
+    assert run(results) == 0
+    assert capsys.readouterr().err.count("dasbe_table1") == 1
+
+
+def test_html_of_a_record_is_shown_in_markdown(results: Path) -> None:
+    sources, _ = find_sources(results, results)
+    text = results_page(arrange(sources, {}))
+    assert "&lt;script>alert" in text and NASTY.replace("<", "&lt;") in text
+    outside = "".join(text.split("`")[::2]).replace("<details>", "").replace("</details>", "")
+    assert "<" not in outside.replace("<summary>", "").replace("</summary>", "")
+
+
 def run(results: Path, *flags: str) -> int:
     return main(["--results", str(results), "--records", str(results.parent / "kept"), *flags])
 
