@@ -138,7 +138,7 @@ class Trainer:
             scale = 1 / len(batch) if self.averaged else 1.0
             optimizer.zero_grad()
             noise_round = FIRST_EPOCH_ROUND + epoch
-            total += self._sum(network, self.data.train[batch], noise_round, epoch, scale)
+            total += self._sum(network, self.data.train[batch.numpy()], noise_round, epoch, scale)
             self.group.sum_gradients(network)
             optimizer.step()
         check_finite(total, "the training loss")

@@ -121,7 +121,7 @@ class Trainer:
         many steps there are after it."""
         network.train()
         training, samples = self.settings.training, self.data.train_indices
-        drawn = torch.randperm(len(samples), generator=generator(self.seed, "epoch", epoch))
+        drawn = torch.randperm(len(samples), generator=generator(self.seed, "epoch", epoch)).numpy()
         batches = np.split(
             samples[drawn], range(training.batch_size, len(samples), training.batch_size)
         )

@@ -35,7 +35,7 @@ from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
-from common.settings import load_settings, to_dict
+from common.settings import from_dict, load_settings, to_dict
 from common.training import choose_device, progress
 from datasets.choices import Data, check_choice
 from snn_tha.config import FOLDER, Settings, tha_settings
@@ -125,10 +125,11 @@ def cell_settings(dataset: str, condition: str, table: TableSettings, profile: s
     return tha_settings(dataset, overrides)
 
 
-def read_network(path: Path, settings: Settings) -> Checkpoint:
+def read_network(path: Path) -> Checkpoint:
     """A network of the table; raises :class:`UserError` for a file that is not one."""
     network = load_checkpoint(path, model=MODEL)
     check_metadata(network, METADATA)
+    settings = from_dict(Settings, network.metadata["settings"], str(path))
     layers = settings.network.n_layers - len(settings.network.convolutions)
     outputs = network.tensors.get(f"linears.{layers - 1}.bias", torch.zeros(1))
     fresh = build_network(settings, sample_shape(settings), max(1, len(outputs)))
@@ -163,13 +164,13 @@ def quick_network(
     )
     group = Distributed(0, 1, plan.device)
     with contextlib.redirect_stdout(io.StringIO()):
-        return read_network(run_trial(settings, args, group, "auto", load), settings)
+        return read_network(run_trial(settings, args, group, "auto", load))
 
 
 def shipped_network(settings: Settings, seed: int) -> Checkpoint | None:
     """A network in checkpoints/snn_tha, None where there is none."""
     path = CHECKPOINTS / MODEL / f"{network_name(settings, seed)}.safetensors"
-    return read_network(path, settings) if path.exists() else None
+    return read_network(path) if path.exists() else None
 
 
 def cell_networks(
