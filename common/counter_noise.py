@@ -11,6 +11,8 @@ Compiled scans call :func:`mix` themselves; :func:`bits` gives the same numbers 
 
 from __future__ import annotations
 
+import operator
+
 import numba
 import numpy as np
 import torch
@@ -65,7 +67,7 @@ def image_keys(seed: int, stream: int, image_indices: np.ndarray | Tensor) -> np
         (B,) uint64 keys; number ``c`` of image ``b`` is ``mix(keys[b] + c * GOLDEN)``.
     """
     indices = np.ascontiguousarray(np.asarray(image_indices), dtype=np.int64)
-    return _keys(np.uint64(seed % 2**64), np.uint64(stream), indices)
+    return _keys(np.uint64(operator.index(seed) % 2**64), np.uint64(stream), indices)
 
 
 def _signed(word: np.uint64) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,12 +101,24 @@ def bind(
 
     Raises:
         UserError: for images that are not 0 or 1, empty, or of another size than the network's;
-            for an unknown network; for numbers out of range; where n_groups is needed.
+            for an unknown network, and one that gives NaN; for numbers out of range; where
+            n_groups is needed; in a process that was forked from one that had called this function:
+            the kernels' threads stay behind. Data loaders and pools whose workers bind must start
+            them by "spawn" (``multiprocessing.get_context("spawn")``,
+            ``DataLoader(..., multiprocessing_context="spawn")``).
 
     Source: paper, sections 3 and 4.1; k-means with 10 restarts.
     """
+    _check_fork()
     images = _checked_images(images)
-    _check_numbers(window, refractory, iterations, keep_iterations)
+    whole = _whole_numbers(
+        window=window,
+        refractory=refractory,
+        iterations=iterations,
+        keep_iterations=keep_iterations,
+        seed=seed,
+    )
+    window, refractory, iterations, keep_iterations, seed = whole
     if isinstance(network, str):
         trained = load_network(network, images.device)
         check_size(images, trained.settings, network)
@@ -118,6 +131,8 @@ def bind(
             f"the images have {images.shape[1]} x {images.shape[2]} pixels, the network is for "
             f"{network.n_pixels}; choose another network or scale the images"
         )
+    if n_groups is not None:
+        (n_groups,) = _whole_numbers(n_groups=n_groups)
     if n_groups is None or not 1 <= n_groups <= images[0].numel():
         raise UserError(
             f"n_groups is {n_groups}; give the number of groups, background included "
@@ -172,8 +187,30 @@ def check_size(images: Tensor, settings: Settings, name: str) -> None:
         )
 
 
+_bound_in: list[int] = []
+"""The process that has used compiled kernels here, and so has their threads."""
+
+
+def _check_fork() -> None:
+    """Raise :class:`UserError` in a child that was forked from a process that has bound before."""
+    if not _bound_in:
+        _bound_in.append(os.getpid())
+    if _bound_in != [os.getpid()]:
+        raise UserError(
+            "this process was forked from one that has called dasbe.bind, whose threads it lacks; "
+            "start it with multiprocessing's method 'spawn' or 'forkserver', or bind in the "
+            "children only"
+        )
+
+
 def _checked_images(images: Tensor | np.ndarray) -> Tensor:
-    images = torch.as_tensor(images)
+    if isinstance(images, Tensor):
+        images = images.detach()
+    else:  # of any strides and byte order
+        try:
+            images = torch.from_numpy(np.array(images, dtype=np.float64))
+        except (TypeError, ValueError):
+            raise UserError("the images must be an array or tensor of numbers 0 and 1") from None
     images = images[None] if images.dim() == 2 else images
     if images.dim() != 3 or images.numel() == 0:
         raise UserError(
@@ -189,18 +226,36 @@ def _checked_images(images: Tensor | np.ndarray) -> Tensor:
     return images.float()
 
 
-def _check_numbers(window: int, refractory: int, iterations: int, keep_iterations: int) -> None:
-    lowest = {"window": 1, "refractory": 0, "iterations": 1, "keep_iterations": 1}
-    given = {
-        "window": window,
-        "refractory": refractory,
-        "iterations": iterations,
-        "keep_iterations": keep_iterations,
-    }
+LIMITS = {
+    "window": (1, 2**31 - 1),
+    "refractory": (0, 2**31 - 1),
+    "iterations": (1, 2**31 - 1),
+    "keep_iterations": (1, 2**31 - 1),
+    "n_groups": (1, 2**31 - 1),
+    "seed": (-(2**63), 2**64 - 1),
+}
+"""Of the numbers that :func:`bind` takes."""
+
+
+def _whole_numbers(**given: Any) -> tuple[int, ...]:
+    """The numbers as Python's integers, whatever kind of integer they are.
+
+    Raises :class:`UserError` for what is not whole or out of :data:`LIMITS`.
+    """
+    whole = {}
     for name, value in given.items():
-        if value < lowest[name]:
-            raise UserError(f"{name} is {value}; it must be at least {lowest[name]}")
-    if keep_iterations > iterations:
+        low, high = LIMITS[name]
+        try:
+            whole[name] = operator.index(value)
+        except TypeError:
+            raise UserError(f"{name} is {value}; it must be a whole number") from None
+        if whole[name] < low:
+            raise UserError(f"{name} is {value}; it must be at least {low}")
+        if whole[name] > high:
+            raise UserError(f"{name} is {value}; it must be at most {high}")
+    if whole.get("keep_iterations", 0) > whole.get("iterations", 1):
         raise UserError(
-            f"keep_iterations is {keep_iterations}, more than the {iterations} iterations there are"
+            f"keep_iterations is {whole['keep_iterations']}, more than the {whole['iterations']} "
+            "iterations there are"
         )
+    return tuple(whole.values())

@@ -60,7 +60,7 @@ class TrainingSettings:
             "choices": ("bce_mean", "bce_sum"),
         }
     )
-    images: int = field(metadata={"help": "images of train_single to use", "minimum": 2})
+    images: int = field(metadata={"help": "images of train_single to use", "minimum": 10})
     batch_size: int = field(metadata={"help": "images of an optimiser step", "minimum": 1})
     learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
     milestones: dict[int, float] = field(

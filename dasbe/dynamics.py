@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from dasbe import noise
 
 FIRING_THRESHOLD = 1.00001
@@ -126,8 +127,11 @@ class WholeImageNetwork:
         return self.network.encode(rows).unflatten(0, coincidences.shape[:2])
 
     def decode(self, code: Tensor) -> Tensor:
-        """(B, T, C) code to the (B, T, P) feedback."""
+        """(B, T, C) code to the (B, T, P) feedback. Raises :class:`UserError` for NaN."""
         rows = self.network.decode(code.flatten(0, 1)).unflatten(0, code.shape[:2])
+        rows = rows.detach().float()  # also from half precision
+        if rows.isnan().any():
+            raise UserError("the network gave NaN; check its weights and its input")
         index = self.pixels.index[:, None].expand(-1, code.shape[1], -1)
         return rows.gather(2, index)
 

@@ -12,6 +12,7 @@ scaled to it with --resize.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def read_picture(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     """
     try:
         with Image.open(path) as file:
-            grey = file.convert("L")
+            grey = _in_grey(file)
     except FileNotFoundError:
         raise UserError(
             f"there is no picture {path}; give a file or the index of an image"
@@ -67,6 +68,16 @@ def read_picture(path: Path, size: tuple[int, int] | None = None) -> Tensor:
         raise UserError(f"{path} is empty: all of it has one brightness")
     ink = values > (low + high) / 2
     return torch.from_numpy(ink ^ ink[0, 0]).float()[None]
+
+
+def _in_grey(picture: Image.Image) -> Image.Image:
+    """Brightness; what is transparent lies on white, and 16-bit grey keeps its range."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return Image.fromarray(np.asarray(picture, dtype=np.float32))
+    if picture.has_transparency_data:
+        over = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    return picture.convert("L")
 
 
 def network_for_size(height: int, width: int) -> str:
@@ -163,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     args = _parser().parse_args(argv)
     true = None
-    if args.image.lstrip("-").isdigit():
+    if re.fullmatch("-?[0-9]+", args.image):
         name, index = args.dataset or "shapes", int(args.image)
         settings = dataset_settings(name)
         if index < 0:
@@ -179,9 +190,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = load_network(name).settings
     check_size(image, settings, name)
     d = settings.dynamics
-    iterations = args.iterations or d.iterations
-    n_groups = args.n_groups or (settings.n_groups if true is None else int(true.max()) + 1)
-    window, refractory = args.window or d.window, args.refractory or d.refractory
+    objects = settings.n_groups if true is None else int(true.max()) + 1
+    n_groups = objects if args.n_groups is None else args.n_groups
+    window, refractory, iterations = (
+        default if given is None else given
+        for given, default in (
+            (args.window, d.window),
+            (args.refractory, d.refractory),
+            (args.iterations, d.iterations),
+        )
+    )
     binding = bind(image, name, window, refractory, iterations, n_groups, args.seed, iterations)
     if true is not None:
         print(f"AMI: {adjusted_mutual_info(true, binding.groups[0]):.3f}")

@@ -297,10 +297,16 @@ class CallableNetwork:
                 f"the network failed on coincidences of shape {tuple(code.shape)} ({reason}); "
                 "it must take (M, H*W) and give (output, code)"
             ) from error
-        if not isinstance(output, Tensor) or output.shape != code.shape:
+        if (
+            not isinstance(output, Tensor)
+            or output.shape != code.shape
+            or output.is_complex()
+            or output.device != code.device
+        ):
             raise UserError(
                 f"the network gave {_shape_of(output)} for coincidences of shape "
-                f"{tuple(code.shape)}; it must give (output, code) with an output of that shape"
+                f"{tuple(code.shape)}; it must give (output, code) with an output of that shape, "
+                f"of real numbers, on the device {code.device}"
             )
         return output
 

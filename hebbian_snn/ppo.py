@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from common.training import check_finite
 from hebbian_snn.environments.concentration_batch import ConcentrationBatch
 from hebbian_snn.neurons import map_state
 from hebbian_snn.reinforcement_networks import Policy, begin_anew
@@ -103,10 +104,13 @@ def play(
 
     Returns:
         the rollout, and observation and state to go on with.
+
+    Raises :class:`UserError` for a policy that has diverged.
     """
     start, steps = state, []
     for _ in range(num_steps):
         logits, value, state = policy(observation, state)
+        check_finite(logits.abs().max().item(), "the policy's output")
         log_probabilities = logits.log_softmax(1)
         action = torch.multinomial(log_probabilities.exp(), 1, generator=random)
         turn = games.step(action[:, 0])
@@ -197,7 +201,8 @@ def improve(
         rollout.rewards, rollout.ended, rollout.last_value, settings.discount_factor
     )
     advantages = returns - rollout.values
-    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-5)
+    spread = advantages.std(unbiased=advantages.numel() > 1)  # 0 for a single action
+    advantages = (advantages - advantages.mean()) / (spread + 1e-5)
     longest = settings.max_grad_norm if settings.max_grad_norm > 0 else torch.inf
     found = []
     for _ in range(settings.ppo_epochs):

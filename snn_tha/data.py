@@ -159,6 +159,11 @@ def load_data(settings: Settings, data: Data = "auto") -> DataSet:
     n_validation = round(len(order) * settings.training.validation_share)
     if settings.training.select_on == "test":
         n_validation = 0
+    elif not 0 < n_validation < len(order):
+        raise UserError(
+            f"of {len(order)} training samples {n_validation} would validate; use more "
+            "(--train_samples) or another --validation_share"
+        )
     tested = np.arange(len(test.labels))
     if settings.input.test_samples is not None and settings.input.test_samples < len(tested):
         tested = torch.randperm(len(tested), generator=generator(0, "test")).numpy()

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.results import load_results
 from common.settings import load_settings, to_dict
 from snn_tha.config import FOLDER, tha_settings
 from snn_tha.figures import table1
+from snn_tha.train import build_network
 
 TABLE = load_settings(table1.TableSettings, FOLDER / "table1.yaml")
 
@@ -28,8 +30,8 @@ def curve(factor=1.0):
     ]
 
 
-def write_network(folder, condition, seed=0, factor=1.0):
-    """A checkpoint of a training on MNIST, with a log and no network to speak of."""
+def write_network(folder, condition, seed=0, factor=1.0, changed=None, **more):
+    """A checkpoint of a training on MNIST, with a log and an untrained network."""
     settings = tha_settings("mnist", table1.OVERRIDES[condition])
     lines = curve(factor)
     about = {
@@ -44,7 +46,10 @@ def write_network(folder, condition, seed=0, factor=1.0):
         **{key: value for key, value in lines[1].items() if key != "seconds"},
     }
     name = table1.network_name(settings, seed)
-    save_checkpoint(folder / "snn_tha" / f"{name}.safetensors", {}, about)
+    tensors = build_network(settings, (1, 28, 28), 10).state_dict()
+    path = folder / "snn_tha" / f"{name}.safetensors"
+    save_checkpoint(path, tensors | (changed or {}), {**about, **more})
+    return path
 
 
 @pytest.fixture
@@ -137,6 +142,36 @@ def test_the_quick_table_trains_and_is_not_repeated(tmp_path, monkeypatch):
     assert len(trained.metadata["curve"]) == TABLE.quick_epochs
     assert table1.main(flags) == 0
     assert load_checkpoint(path).sha256 == trained.sha256
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"linears.0.bias": torch.zeros(10, dtype=torch.int64)}, "of the kind int64"),
+        ({"linears.0.bias": torch.zeros(10, dtype=torch.float64)}, "of the kind float64"),
+        ({"linears.0.bias": torch.full((10,), 1e7)}, "numbers above 1000000"),
+        ({"linears.0.weight": torch.zeros(10, 9)}, "of shape (10, 9)"),
+        ({"more": torch.zeros(1)}, "Network has no 'more'"),
+    ],
+)
+def test_tensors_that_are_not_those_of_the_network(changed, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(table1, "CHECKPOINTS", tmp_path)
+    path = write_network(tmp_path, "annealing", changed=changed)
+    flags = ["--profile", "full", "--datasets", "mnist", "--out", str(tmp_path / "out")]
+    assert table1.main(flags) == 1
+    said = capsys.readouterr().err
+    assert str(path) in said and says in said
+
+
+@pytest.mark.parametrize("part", ["seed", "data", "curve", "epoch", "rates", "test_accuracy"])
+def test_metadata_that_lack_a_part(part, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(table1, "CHECKPOINTS", tmp_path)
+    path = write_network(tmp_path, "annealing", **{part: None})
+    flags = ["--profile", "full", "--datasets", "mnist", "--out", str(tmp_path / "out")]
+    assert table1.main(flags) == 1
+    assert f"{path} is not a trained network of this version: {part} is none" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
