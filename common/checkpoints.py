@@ -30,6 +30,9 @@ from common.schema import misfit
 
 PathLike = str | os.PathLike[str]
 
+NETWORK = "network.safetensors"
+"""The checkpoint in the folder of a run."""
+
 _DIGEST = "sha256"  # metadata key: safetensors itself does not notice a flipped bit
 _OLD_DIGEST = "tensors_sha256"  # of files whose checksum leaves the metadata out
 _SIGNS = "packed_signs"  # metadata key: shapes of the tensors that are stored as one bit a number
@@ -72,6 +75,17 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """Of the network: of its file, or of its run's folder."""
+        return network_name(self.path)
+
+
+def network_name(path: PathLike) -> str:
+    """What the network in this file is called: as the file, or as the folder of its run."""
+    path = Path(path)
+    return path.parent.name if path.name == NETWORK else path.stem
 
 
 def save_checkpoint(

@@ -19,8 +19,9 @@ import argparse
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -28,6 +29,8 @@ from torch import Tensor, nn
 
 from common.errors import UserError, leave_at_once
 from common.training import choose_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,24 @@ class Distributed:
             for tensor in [*module.parameters(), *module.buffers()]:
                 dist.broadcast(tensor, src=0)
 
+    def from_main(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns on rank 0, on every process; the others do not call it. Where it
+        raises :class:`UserError` there, all raise it."""
+        if self.world_size == 1:
+            return work()
+        told: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                told[0] = work()
+            except UserError as error:
+                told[1] = error
+        with self._contact():
+            device = None if self.device.type == "cpu" else self.device
+            dist.broadcast_object_list(told, src=0, device=device)
+        if told[1] is not None:
+            raise told[1]
+        return told[0]
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         self.all_reduce_sum(torch.zeros(1, device=self.device))
@@ -121,6 +142,10 @@ class Distributed:
                 f"process {self.rank} of {self.world_size} lost contact with the others "
                 f"({reason}); start all of them again to go on from the last saved state"
             ) from error
+
+
+ALONE = Distributed(0, 1, torch.device("cpu"))
+"""Of a command without other processes, for what does not ask for the device."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import logging
@@ -47,6 +48,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def remove_temporaries(*paths: Path) -> None:
+    """Remove what a killed process left of :func:`atomic_path` for these files. Only for one who
+    holds the lock of whoever writes them."""
+    for path in paths:
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            left.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     """Be the only process inside such a block for ``path``, waiting for the others.
@@ -65,14 +74,32 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock_file(lock: Path, path: Path) -> int:
-    """An open and locked file, which no other process has removed meanwhile."""
+@contextlib.contextmanager
+def lock_now(lock: Path) -> Iterator[bool]:
+    """Whether this process got the lock of that file, without waiting; with it, it is held until
+    the block ends, or the process does, and the file goes."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = _lock_file(lock, lock, wait=False)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            lock.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _lock_file(lock: Path, path: Path, wait: bool = True) -> int | None:
+    """An open and locked file, which no other process has removed meanwhile; None where another
+    one holds it and is not waited for."""
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not wait:
+                    os.close(handle)
+                    return None
                 _log.warning("%s: waiting for another process that makes it", path)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             with contextlib.suppress(FileNotFoundError):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.checkpoints import load_training_state, restore, save_training_state
+from common.distributed import ALONE, Distributed
 from common.runs import check_same_run
 from common.training import EarlyStopping
 
@@ -28,15 +29,16 @@ class Learner:
     stopping: EarlyStopping
     run: dict[str, Any]
 
-    def start(self, path: Path, **counters: int) -> dict[str, Any]:
+    def start(self, path: Path, group: Distributed = ALONE, **counters: int) -> dict[str, Any]:
         """The state to train on from: that of the unfinished training at ``path``, which is taken
-        up, or a new one with epoch 0, nothing in ``best``, and these ``counters``.
+        up, or a new one with epoch 0, nothing in ``best``, and these ``counters``. Only rank 0
+        reads the file.
 
         Raises :class:`UserError` for a damaged file, and for a training of another run.
         """
-        if not path.exists():
+        state = group.from_main(lambda: load_training_state(path) if path.exists() else None)
+        if state is None:
             return {"epoch": 0, "seconds": 0.0, "best": {}, **counters}
-        state = load_training_state(path)
         check_same_run(state["run"], self.run, path)
         parts = {"network": self.network, "optimizer": self.optimizer, "stopping": self.stopping}
         restore(path, state, **parts)

@@ -6,5 +6,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINTS = ROOT / "checkpoints"
+RUNS = ROOT / "runs"
 DATA_FILES = ROOT / "datasets" / "files"
 RESULTS = ROOT / "results"

@@ -22,18 +22,20 @@ from common.files import atomic_path
 from common.paths import RESULTS
 from common.records import Record, load_record
 from common.report import results_table
+from common.runs import add_networks_argument
 
 PathLike = str | os.PathLike[str]
 
 
 def result_parser(
-    module: str, description: str | None, folder: str, profiles: str
+    module: str, description: str | None, folder: str, profiles: str, networks: str = ""
 ) -> argparse.ArgumentParser:
-    """The flags that every figure and table has: --profile, --data, --device and --out.
+    """The flags that every figure and table has: --profile, --data, --networks, --device, --out.
 
     Args:
         module: as in ``python -m module``. description: the module's docstring.
         folder: of its results below ``results/``. profiles: what quick and full are.
+        networks: what may be named behind --networks; nothing: only ``runs``.
     """
     parser = Parser(prog=f"python -m {module}", description=description)
     parser.add_argument("--profile", choices=("quick", "full"), default="quick", help=profiles)
@@ -44,6 +46,7 @@ def result_parser(
         help="where real data are needed: real, the small embedded default, or auto (real ones "
         "where they can be had)",
     )
+    add_networks_argument(parser, networks)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--out", type=Path, default=RESULTS / folder, help=f"folder (default: results/{folder})"

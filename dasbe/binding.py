@@ -71,7 +71,7 @@ def load_network(
 
 def bind(
     images: Tensor | np.ndarray,
-    network: str | StatefulNetwork | Callable[[Tensor], tuple[Tensor, Any]],
+    network: str | os.PathLike[str] | StatefulNetwork | Callable[[Tensor], tuple[Tensor, Any]],
     window: int,
     refractory: int,
     iterations: int = 50,
@@ -83,10 +83,10 @@ def bind(
 
     Args:
         images: (B, H, W) or one (H, W), every value 0 or 1, at least one pixel on in each.
-        network: the name of a shipped network; or a stateless function from coincidences
-            (M, H*W) float, M = images x window, image-major, to ``(output (M, H*W), code)``; or an
-            object with ``encode``, ``step`` and ``decode``, as
-            :class:`dasbe.dynamics.StatefulNetwork` describes them.
+        network: the name of a shipped network, or the path of a checkpoint or of a run's folder; or
+            a stateless function from coincidences (M, H*W) float, M = images x window, image-major,
+            to ``(output (M, H*W), code)``; or an object with ``encode``, ``step`` and ``decode``,
+            as :class:`dasbe.dynamics.StatefulNetwork` describes them.
         window: phases T of an iteration (the "cortical delay"), steps.
         refractory: R, steps; two spikes of a pixel are at least R + 1 steps apart.
         iterations: N.
@@ -119,7 +119,7 @@ def bind(
         seed=seed,
     )
     window, refractory, iterations, keep_iterations, seed = whole
-    if isinstance(network, str):
+    if isinstance(network, str | os.PathLike):
         trained = load_network(network, images.device)
         check_size(images, trained.settings, network)
         n_groups = trained.settings.n_groups if n_groups is None else n_groups

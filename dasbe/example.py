@@ -37,6 +37,7 @@ from common.drawing import (
 )
 from common.errors import UserError, command_line
 from common.paths import RESULTS
+from common.runs import add_networks_argument
 from common.spike_metrics import Scores, scores
 from dasbe.binding import Binding, bind, check_size, load_network
 from dasbe.config import Settings, dataset_settings, known_datasets
@@ -158,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         "image", nargs="?", default="1109", help="picture file, or index in train_multi"
     )
     parser.add_argument("--dataset", help="dataset and network (default: shapes, or by size)")
+    add_networks_argument(parser)
     parser.add_argument("--n_groups", type=int, help="groups, background included")
     parser.add_argument("--window", type=int, help="phases T in place of the dataset's")
     parser.add_argument("--refractory", type=int, help="refractory period R, likewise")

@@ -22,7 +22,7 @@ from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError, command_line
 from common.learner import Learner
-from common.runs import RunFiles, add_run_arguments, finish_run, start_run
+from common.runs import RunFiles, add_run_arguments, finish_run, open_run
 from common.settings import add_arguments, overrides_from_args, to_dict
 from common.training import (
     EarlyStopping,
@@ -56,7 +56,7 @@ def train(
     stopping = EarlyStopping(settings.training.patience)
     run = {**to_dict(settings), "seed": seed, "data": objective.about}
     learner = Learner(network, optimizer, stopping, run)
-    state = learner.start(files.state)
+    state = learner.start(files.state, group)
     log = MetricLog(files.log, state["epoch"]) if group.is_main else None
     bar = progress(
         total=settings.training.epochs,
@@ -117,10 +117,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     overrides = overrides_from_args(Settings, args)
     del overrides["dataset"]  # names the settings file
     settings = dataset_settings(args.dataset, overrides)
-    files = start_run(MODEL, args.dataset, settings, args)
-    if files is None:
-        return
-    with distributed(args, args.device) as group:
+    with (
+        distributed(args, args.device) as group,
+        open_run(MODEL, args.dataset, settings, args, group) as files,
+    ):
+        if files.done:
+            return
         objective = build_objective(settings, args.data)
         state = train(settings, objective, args.seed, files, group)
         if group.is_main:

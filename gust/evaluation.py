@@ -240,12 +240,7 @@ def _parser(settings: GeneralisationSettings) -> argparse.ArgumentParser:
         __doc__,
         "gust_generalisation",
         f"quick: {settings.images_quick} images of each test group; full: {settings.images_full}",
-    )
-    parser.add_argument(
-        "--networks",
-        nargs="+",
-        metavar="NAME",
-        help="names of shipped networks, or checkpoint files (default: "
+        "names of networks, or checkpoint files (default: "
         f"{', '.join(map(shipped_name, settings.train_objects))}, as far as they are there)",
     )
     parser.add_argument("--images", type=int, help="in place of the profile's number")

@@ -26,6 +26,7 @@ from common.arguments import Parser
 from common.errors import command_line
 from common.paths import RESULTS
 from common.results import save_arrays
+from common.runs import add_networks_argument
 from common.settings import to_dict
 from gust.figures.one_image import (
     ImagePlan,
@@ -40,7 +41,7 @@ from gust.figures.sources import TEST_GROUP, dataset_with
 def description_of(plan: ImagePlan) -> str:
     """What the arrays are of, as JSON."""
     about = {
-        "network": plan.trained.checkpoint.path.stem,
+        "network": plan.trained.checkpoint.name,
         "checkpoint": plan.trained.checkpoint.sha256,
         "dataset": dataset_with(plan.objects),
         "group": TEST_GROUP,
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = Parser(prog="python -m gust.save_results", description=__doc__)
     add_image_flags(parser, image_settings())
+    add_networks_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--out",
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     plan = image_plan(parser.parse_args(argv))
     arrays = bind_image(plan)
-    name = plan.trained.checkpoint.path.stem
+    name = plan.trained.checkpoint.name
     path = plan.out / f"{name}-objects_{plan.objects}-image_{plan.image}.npz"
     save_arrays(path, {**arrays, "about": np.array(description_of(plan))})
     n, window = arrays["spikes"].shape[:2]

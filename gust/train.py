@@ -3,15 +3,14 @@
     python -m gust.train --train_objects 3
 
 The settings stand in ``gust/settings/gust.yaml``; every one is a flag. The network with the lowest
-validation loss is kept, as ``checkpoints/gust/shapes_<objects>.safetensors``. An epoch's random
+validation loss is kept, as ``runs/gust/shapes_<objects>/network.safetensors``. An epoch's random
 numbers depend on (seed, epoch, image) only, and the state after every epoch is on disk, so a killed
 training goes on exactly where it was; so does one with several processes
 (``torchrun --nproc_per_node 2 -m gust.train ...``).
 
-The log, one line an epoch, is ``checkpoints/partial/gust_shapes_<objects>.jsonl`` while training
-runs, and in the checkpoint afterwards: loss of the training images and of the validation images
-(summed over them; averaged for those losses that are means), both with noisy input, and the mean
-AMI and SynScore of some clean validation images.
+The log, one line an epoch, is ``log.jsonl`` beside it, and in the checkpoint afterwards: loss of
+the training images and of the validation images (summed over them; averaged for those losses that
+are means), both with noisy input, and the mean AMI and SynScore of some clean validation images.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import command_line
 from common.learner import Learner
-from common.runs import RunFiles, add_run_arguments, finish_run, start_run
+from common.runs import RunFiles, add_run_arguments, finish_run, open_run
 from common.settings import add_arguments, overrides_from_args, to_dict
 from common.training import (
     EarlyStopping,
@@ -210,7 +209,7 @@ def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
     stopping = EarlyStopping(training.patience)
     run = {**to_dict(settings), "seed": seed, "data": trainer.data.about}
     learner = Learner(network, optimizer, stopping, run)
-    state = learner.start(files.state)
+    state = learner.start(files.state, group)
     log = MetricLog(files.log, state["epoch"]) if group.is_main else None
     bar = progress(
         total=training.epochs,
@@ -262,10 +261,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_distributed_arguments(parser)
     args = parser.parse_args(argv)
     settings = gust_settings(overrides_from_args(Settings, args))
-    files = start_run(MODEL, f"shapes_{settings.train_objects}", settings, args)
-    if files is None:
-        return
-    with distributed(args, args.device) as group:
+    name = f"shapes_{settings.train_objects}"
+    with (
+        distributed(args, args.device) as group,
+        open_run(MODEL, name, settings, args, group) as files,
+    ):
+        if files.done:
+            return
         backend = choose_backend(args.backend, group.device)
         trainer = Trainer(settings, Data(settings), args.seed, group, backend)
         state = train(trainer, files)

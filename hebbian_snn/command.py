@@ -16,8 +16,16 @@ from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError
 from common.memory import keep_freed_memory
-from common.paths import CHECKPOINTS, ROOT
-from common.runs import RunFiles, add_run_arguments, check_same_run, finish_run, start_run
+from common.runs import (
+    RunFiles,
+    add_networks_argument,
+    add_run_arguments,
+    check_same_run,
+    find_network,
+    find_state,
+    finish_run,
+    open_run,
+)
 from common.settings import Switch, add_arguments, from_dict, overrides_from_args, to_dict
 from hebbian_snn.config import task_settings
 from hebbian_snn.launch import launch
@@ -39,9 +47,6 @@ from hebbian_snn.trained import (
     read_weights,
 )
 
-EVENTS = ROOT / "runs"
-"""Folder of TensorBoard's events, with a folder for every checkpoint."""
-
 WITHOUT_EFFECT = {
     "workers": "batches are made by the training process itself",
     "prefetch_factor": "batches are made by the training process itself",
@@ -56,18 +61,18 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--resume",
-        type=Path,
-        help="training state (.pt) to go on from; with --evaluate also a "
-        "checkpoint (default: the unfinished training of the same command, if there is one)",
+        help="name or folder of a run, or training state (.pt), to go on from; with --evaluate "
+        "also a checkpoint (default: the unfinished training of the same command, if there is one)",
     )
-    add("--evaluate", action=Switch, help="test a trained network, by default that of --out")
+    add("--evaluate", action=Switch, help="test the network of --resume, of --out, or the shipped")
+    add_networks_argument(parser)
     add(
         "--check_params",
         action=Switch,
         default=True,
         help="flags must be those of the file of --resume (default: 1)",
     )
-    add("--logging", action=Switch, help="write TensorBoard events to runs/")
+    add("--logging", action=Switch, help="write TensorBoard events to the run's folder")
     add("--gpu", type=int, help="number of the GPU (the same as --device cuda:<number>)")
     add("--backend", default="auto", help="of the kernels: reference, cpu, cuda or auto (default)")
 
@@ -113,12 +118,7 @@ def run_task(
     """
     args = task_parser(task_type, description).parse_args(argv)
     _check_flags(args)
-    task = _task_of(task_type, args)
-    there = _files_of(task, args).checkpoint
-    if there.exists() and not args.overwrite:
-        read_weights(task_type, there)  # or it is of another task
-    if not args.evaluate and start_run(MODEL, task.checkpoint_name, task.settings, args) is None:
-        return
+    _task_of(task_type, args)  # or the settings cannot be
     launch(args, run_process, task_type)
 
 
@@ -129,14 +129,17 @@ def run_process(args: argparse.Namespace, task_type: type[SupervisedTask]) -> No
     with distributed(args, args.device) as group:
         if args.evaluate:
             evaluate(task, args, group)
-        else:
-            train_and_finish(task, args, group)
+            return
+        if args.out and args.out.exists() and not args.overwrite:
+            read_weights(task_type, args.out)  # or it is of another task
+        with open_run(MODEL, task.checkpoint_name, task.settings, args, group) as files:
+            if not files.done:
+                train_and_finish(task, args, files, group)
 
 
 def evaluate(task: SupervisedTask, args: argparse.Namespace, group: Distributed) -> None:
     """Test the network of --resume and print what came out."""
-    files = _files_of(task, args)
-    weights = read_weights(type(task), args.resume or files.checkpoint)
+    weights = read_weights(type(task), network_to_test(task.checkpoint_name, args))
     if args.check_params:
         check_parameters(task, weights, evaluating=True)
         if task.is_bound:
@@ -147,11 +150,20 @@ def evaluate(task: SupervisedTask, args: argparse.Namespace, group: Distributed)
         print(f"{weights.path}: {task.sizes()['test']} test samples: {in_words(found)}")
 
 
-def train_and_finish(task: SupervisedTask, args: argparse.Namespace, group: Distributed) -> None:
+def network_to_test(name: str, args: argparse.Namespace) -> Path:
+    """The file that --evaluate means; ``name`` is that of the shipped network."""
+    if args.resume is None:
+        return args.out or find_network(MODEL, name)
+    path = Path(args.resume)
+    return path if path.suffix == ".pt" else find_network(MODEL, path)
+
+
+def train_and_finish(
+    task: SupervisedTask, args: argparse.Namespace, files: RunFiles, group: Distributed
+) -> None:
     """Train to the end and write the checkpoint."""
-    files = _files_of(task, args)
     state = _state_of(task, args, files, group)
-    reporting = Reporting(args.print_freq, _events(task, args, group))
+    reporting = Reporting(args.print_freq, _events(files, args, group))
     state = train(task, group, state, files, args.backend, reporting)
     if group.is_main:
         save_training_state(files.last_state, state)
@@ -187,42 +199,25 @@ def _check_flags(args: argparse.Namespace) -> None:
         args.device = f"cuda:{args.gpu}"
 
 
-def _files_of(task: SupervisedTask, args: argparse.Namespace) -> RunFiles:
-    """As ``start_run`` names them, without looking at what is there."""
-    shipped = CHECKPOINTS / MODEL / f"{task.checkpoint_name}.safetensors"
-    return RunFiles.of(MODEL, args.out or shipped, args.partial)
-
-
 def _state_of(
     task: SupervisedTask, args: argparse.Namespace, files: RunFiles, group: Distributed
 ) -> dict[str, Any]:
     """Where the training begins: at the file of --resume, at this command's own unfinished state,
     or at ``start_epoch``."""
-    group.barrier()  # nobody looks for a state while another may already write one
-    if args.resume is not None:
-        weights = read_weights(type(task), args.resume)
-        if args.resume.suffix != ".pt":
-            raise UserError(
-                f"{args.resume} is a trained network without its optimiser; go on from a training "
-                "state (.pt), or test it with --evaluate"
-            )
-        if args.check_params:
-            check_parameters(task, weights, evaluating=False)
-            check_sources(task, weights)
-        state = load_training_state(args.resume)
-        state["run"] = run_summary(task)
-    elif files.state.exists():
-        state = load_training_state(files.state)
-        state["run"] = completed(type(task), state["run"], files.state)
-        check_same_run(state["run"], run_summary(task), files.state)
-    else:
+    found = group.from_main(lambda: _read_state(task, args, files))
+    if found is None:
         state = new_state(task, args.start_epoch)
+    else:
+        path, state = found
+        if args.resume is None:
+            there = completed(type(task), state["run"], path)
+            check_same_run(there, run_summary(task), path)
+        state["run"] = run_summary(task)
     if state["epoch"] >= task.settings.training.epochs and not state["best"]:
         raise UserError(
             f"--start_epoch is {args.start_epoch} of {task.settings.training.epochs} epochs; "
             "give a smaller one"
         )
-    group.barrier()
     return state
 
 
@@ -233,14 +228,31 @@ def completed(task_type: type[SupervisedTask], run: dict[str, Any], source: Path
     return {**to_dict(from_dict(task_type.settings_type, settings, str(source))), **others}
 
 
-def _events(task: SupervisedTask, args: argparse.Namespace, group: Distributed) -> Any:
-    if not args.logging or not group.is_main:
-        return None
-    return event_writer(_files_of(task, args).checkpoint.stem)
+def _read_state(
+    task: SupervisedTask, args: argparse.Namespace, files: RunFiles
+) -> tuple[Path, dict[str, Any]] | None:
+    """The state to go on from with its file, None where there is none."""
+    if args.resume is None:
+        return (files.state, load_training_state(files.state)) if files.state.exists() else None
+    path = find_state(MODEL, args.resume)
+    weights = read_weights(type(task), path)
+    if path.suffix != ".pt":
+        raise UserError(
+            f"{path} is a trained network without its optimiser; go on from a training "
+            "state (.pt), or test it with --evaluate"
+        )
+    if args.check_params:
+        check_parameters(task, weights, evaluating=False)
+        check_sources(task, weights)
+    return path, load_training_state(path)
 
 
-def event_writer(name: str) -> Any:
-    """TensorBoard's writer to the folder ``name`` of events.
+def _events(files: RunFiles, args: argparse.Namespace, group: Distributed) -> Any:
+    return event_writer(files.events) if args.logging and group.is_main else None
+
+
+def event_writer(folder: Path) -> Any:
+    """TensorBoard's writer to a folder of events.
 
     Raises :class:`UserError` where TensorBoard is not installed.
     """
@@ -248,4 +260,4 @@ def event_writer(name: str) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError("--logging needs the package tensorboard; install it") from None
-    return SummaryWriter(str(EVENTS / name))
+    return SummaryWriter(str(folder))

@@ -11,7 +11,7 @@ all is trained end to end, which needs a GPU.
 
 The settings stand in ``hebbian_snn/settings/cross_modal.yaml``; every one is a flag. ``--relu``
 trains the twin without spikes. The network with the lowest validation error is kept as
-``checkpoints/hebbian_snn/cross_modal_frozen.safetensors`` (without --freeze_protonet
+``runs/hebbian_snn/cross_modal_frozen/network.safetensors`` (without --freeze_protonet
 ``cross_modal``). The same command goes on with an interrupted training.
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Generator, Tensor, nn
 from common.checkpoints import Checkpoint, load_checkpoint
 from common.errors import NotThereError
 from common.paths import CHECKPOINTS
+from common.runs import find_network, network_file
 from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
 from hebbian_snn.conversion import convert, copy_weights
 from hebbian_snn.encoders import ConvolutionalEncoder
@@ -102,19 +102,21 @@ def features(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def pretrained(path: str | None, shipped: str, command: str) -> Checkpoint:
-    """The checkpoint at a path, or the shipped one of this name, which ``command`` makes.
+    """The checkpoint at a path, or the shipped one of this name, where that is not there one's own,
+    which ``command`` makes.
 
     Raises :class:`NotThereError` where there is none.
     """
-    if path is None:
-        path = str(CHECKPOINTS / MODEL / f"{shipped}.safetensors")
-        if not Path(path).exists():
-            embedded = " --data embedded" if shipped.endswith("_embedded") else ""
-            raise NotThereError(
-                f"there is no trained network {shipped!r} to begin with; "
-                f"python -m {command}{embedded} makes it"
-            )
-    return load_checkpoint(path, model=MODEL)
+    file = network_file(MODEL, shipped, CHECKPOINTS, or_own=True)
+    if path is not None:
+        file = find_network(MODEL, path)
+    elif not file.exists():
+        embedded = " --data embedded" if shipped.endswith("_embedded") else ""
+        raise NotThereError(
+            f"there is no trained network {shipped!r} to begin with; "
+            f"python -m {command}{embedded} makes it"
+        )
+    return load_checkpoint(file, model=MODEL)
 
 
 @torch.no_grad()

@@ -5,8 +5,8 @@
 A sample is a sequence of pairs, no label twice; then one of the vectors is shown again, and its
 label is wanted. The settings stand in ``hebbian_snn/settings/associations.yaml``; every one is a
 flag. ``--relu`` trains the twin without spikes. The network with the best validation accuracy is
-kept as ``checkpoints/hebbian_snn/associations_<pairs>.safetensors``; log and training state of the
-last epoch lie in ``checkpoints/partial``. The same command goes on with an interrupted training.
+kept as ``runs/hebbian_snn/associations_<pairs>/network.safetensors``; log and training state of the
+last epoch lie beside it. The same command goes on with an interrupted training.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ the memory is trained; without, as in the paper, all is trained end to end, whic
 
 The settings stand in ``hebbian_snn/settings/omniglot.yaml``; every one is a flag. ``--relu`` trains
 the twin without spikes. The network with the best validation accuracy is kept as
-``checkpoints/hebbian_snn/omniglot_frozen.safetensors`` (without --freeze_protonet ``omniglot``).
+``runs/hebbian_snn/omniglot_frozen/network.safetensors`` (without --freeze_protonet ``omniglot``).
 The same command goes on with an interrupted training.
 """
 

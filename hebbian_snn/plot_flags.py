@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.paths import RESULTS
+from common.runs import add_networks_argument
 from common.settings import add_arguments, from_dict, overrides_from_args, to_dict
 from datasets.choices import DATA_CHOICES
 from hebbian_snn.tasks import SupervisedTask
@@ -28,6 +29,7 @@ def plot_parser(
     shown = f"network to show (default: {network}"
     shown += ")" if generated else f"; with --data embedded {network}_embedded)"
     add("--checkpoint_path", "--checkpoint-path", help=shown)
+    add_networks_argument(parser)
     if generated:
         add("--data", choices=DATA_CHOICES, help="without effect")
     add("--sample", type=int, default=0, help="test sample, from 0 (default: 0)")

@@ -5,8 +5,8 @@
 
 The settings stand in ``hebbian_snn/settings/digits.yaml``; every one is a flag. A tenth of the
 official training set is for validation. The network with the best validation accuracy is kept as
-``checkpoints/hebbian_snn/digits_image.safetensors`` or ``digits_audio.safetensors``, with its
-accuracy on the official test set. The same command goes on with an interrupted training.
+``network.safetensors`` in ``runs/hebbian_snn/digits_image`` or ``digits_audio``, with its accuracy
+on the official test set. The same command goes on with an interrupted training.
 """
 
 from __future__ import annotations

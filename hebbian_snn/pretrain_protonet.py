@@ -5,7 +5,7 @@
 A step is an episode of 60 classes, one image of each to compare with and five to be classified. The
 settings stand in ``hebbian_snn/settings/protonet.yaml``; every one is a flag. The network with the
 best validation accuracy (5 classes, 1 + 15 images) is kept as
-``checkpoints/hebbian_snn/protonet.safetensors``, with its accuracy on 1 000 episodes of the test
+``runs/hebbian_snn/protonet/network.safetensors``, with its accuracy on 1 000 episodes of the test
 classes. The same command goes on with an interrupted training.
 """
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.paths import CHECKPOINTS
+from common.paths import CHECKPOINTS, RUNS
+from common.runs import network_file
 from common.settings import overrides_from_args
 from datasets.babi import EMBEDDED_STORIES, load_babi
 from datasets.babi_stories import STORIES
@@ -41,25 +42,33 @@ class Job:
     Attributes:
         task: of bAbI. delay: of the readout. name: of the checkpoint.
         flags: of its command.
-        folder: where checkpoints lie.
+        folder: where checkpoints lie (None: shipped, or else in runs/).
     """
 
     task: int
     delay: int
     name: str
     flags: tuple[str, ...]
-    folder: Path
+    folder: Path | None
 
     @property
     def checkpoint(self) -> Path:
         """What it makes."""
+        if self.folder is None:
+            return network_file(MODEL, self.name, CHECKPOINTS, or_own=True)
         return self.folder / f"{self.name}.safetensors"
 
     def command(self, launch: str = "") -> list[str]:
         """Its command line; ``launch`` stands in place of ``python``, such as ``torchrun
         --nproc_per_node 2``."""
         start = shlex.split(launch) or [sys.executable]
-        return [*start, "-m", MODULE, *self.flags, "--out", str(self.checkpoint)]
+        place = ["--out", str(self.checkpoint)] if self.folder else ["--name", self.name]
+        return [*start, "-m", MODULE, *self.flags, *place]
+
+    @property
+    def told(self) -> Path:
+        """The file of what its training says."""
+        return (self.folder or RUNS / MODEL) / f"{self.name}.txt"
 
 
 def available_data(data: Data) -> Data:
@@ -74,7 +83,7 @@ def sweep_jobs(
     delays: Sequence[int],
     data: Data,
     flags: Sequence[str] = (),
-    folder: Path = CHECKPOINTS / MODEL,
+    folder: Path | None = None,
 ) -> list[Job]:
     """The trainings of every task with every readout delay, delay by delay.
 
@@ -82,7 +91,7 @@ def sweep_jobs(
         data: ``embedded`` leaves tasks without generated stories out; ``auto`` and ``real`` mean
             the official files.
         flags: further ones of ``question_answering_task.py``, for all.
-        folder: of the checkpoints.
+        folder: of the checkpoints (None: shipped ones and runs/).
 
     The twin has no delay: with ``--relu`` among the flags there is one training for each task.
     """
@@ -113,8 +122,8 @@ def run_sweep(
 ) -> Iterator[tuple[Job, float, int]]:
     """Train what is not there yet; yields each training as it ends, its seconds and exit status.
 
-    What a training says goes to ``NAME.txt`` beside its checkpoint, which is removed when it has
-    ended well. Raises :class:`UserError` for fewer than one training at once.
+    What a training says goes to ``NAME.txt`` in the folder or in runs/hebbian_snn, which is
+    removed when it has ended well. Raises :class:`UserError` for fewer than one training at once.
     """
     if at_once < 1:
         raise UserError(f"--jobs is {at_once}; give 1 or more")
@@ -133,7 +142,7 @@ def _run(job: Job, launch: str, at_once: int) -> tuple[float, int]:
     """Seconds and exit status of one training."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     environment = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, **os.environ}
-    told = job.checkpoint.with_suffix(".txt")
+    told = job.told
     told.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     with open(told, "a", encoding="utf-8") as file:

@@ -6,8 +6,8 @@ Every one of the twenty tasks has a network of its own. The sentences of a story
 the memory one after the other, then the question is asked. The settings stand in
 ``hebbian_snn/settings/question_answering.yaml``; every one is a flag. ``--relu`` trains the twin
 without spikes. The network with the best validation accuracy is kept as
-``checkpoints/hebbian_snn/babi_<task>_delay_<delay>.safetensors``; log and training state of the
-last epoch lie in ``checkpoints/partial``. The same command goes on with an interrupted training.
+``runs/hebbian_snn/babi_<task>_delay_<delay>/network.safetensors``; log and training state of the
+last epoch lie beside it. The same command goes on with an interrupted training.
 Training ends before its last epoch when every validation question has been answered for
 ``--stop_epochs`` epochs; ``--stop_score none`` trains on.
 """

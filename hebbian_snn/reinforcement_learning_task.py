@@ -5,10 +5,10 @@
 Every observation is shown for ``--num_time_steps`` steps, written into the memory, and the memory
 is read with it; the memory lasts as long as a game. The settings stand in
 ``hebbian_snn/settings/reinforcement_learning.yaml``; every one is a flag. ``--relu`` trains the
-twin without spikes. The policy is kept as ``checkpoints/hebbian_snn/concentration_<cells>...``;
-log and training state lie in ``checkpoints/partial`` while it trains. The same command goes on with
-an interrupted training. ``--evaluate`` plays ``--evaluation_games`` games with the most likely
-actions. Games of 6 cells need ``--num_steps 100``.
+twin without spikes. The policy is kept as ``network.safetensors`` in the folder
+``runs/hebbian_snn/concentration_<cells>...``, beside log and training state. The same command goes
+on with an interrupted training. ``--evaluate`` plays ``--evaluation_games`` games with the most
+likely actions. Games of 6 cells need ``--num_steps 100``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from common.arguments import Parser
 from common.checkpoints import load_training_state, save_training_state
 from common.errors import UserError, command_line
 from common.memory import keep_freed_memory
-from common.paths import CHECKPOINTS
-from common.runs import RunFiles, check_same_run, finish_run, start_run
+from common.runs import RunFiles, check_same_run, find_state, finish_run, open_run
 from common.settings import Switch, add_arguments, overrides_from_args
 from common.training import choose_device
-from hebbian_snn.command import add_task_arguments, event_writer
+from hebbian_snn.command import add_task_arguments, event_writer, network_to_test
 from hebbian_snn.config import task_settings
 from hebbian_snn.ppo import PPOSettings
 from hebbian_snn.reinforcement import (
@@ -83,7 +82,7 @@ def _device(args: argparse.Namespace) -> torch.device:
 
 def _test(task: ConcentrationTask, args: argparse.Namespace, device: torch.device) -> None:
     """Play the test games with the policy of --resume, and print what came out."""
-    path = args.resume or args.out or CHECKPOINTS / MODEL / f"{task.checkpoint_name}.safetensors"
+    path = network_to_test(task.checkpoint_name, args)
     weights = read_weights(ConcentrationTask, path)
     if args.check_params:
         check_parameters(task, weights, evaluating=True)
@@ -102,8 +101,8 @@ def _state_of(
     task: ConcentrationTask, args: argparse.Namespace, files: RunFiles, device: torch.device
 ) -> dict[str, Any]:
     """Where the training begins."""
-    path = args.resume or (files.state if files.state.exists() else None)
-    if path is None:
+    path = find_state(MODEL, args.resume) if args.resume else files.state
+    if not args.resume and not path.exists():
         if not 0 <= args.start_update < task.settings.training.updates:
             raise UserError(
                 f"--start_update is {args.start_update}; the training has the updates 0 to "
@@ -138,23 +137,13 @@ def _report(line: dict[str, Any], training: PPOSettings, events: Any) -> None:
         events.flush()
 
 
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    args = policy_parser(__doc__).parse_args(argv)
-    if args.print_freq < 1:
-        raise UserError(f"--print_freq is {args.print_freq}; give 1 or more")
-    task, device = task_of(args), _device(args)
-    keep_freed_memory()
-    if args.evaluate:
-        _test(task, args, device)
-        return
-    files = start_run(MODEL, task.checkpoint_name, task.settings, args)
-    if files is None:
-        return
+def _train(
+    task: ConcentrationTask, args: argparse.Namespace, files: RunFiles, device: torch.device
+) -> None:
+    """Train to the end and write the checkpoint."""
     state = _state_of(task, args, files, device)
     training = task.settings.training
-    events = event_writer(files.checkpoint.stem) if args.logging else None
+    events = event_writer(files.events) if args.logging else None
     state = train(
         task,
         device,
@@ -167,6 +156,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     save_training_state(files.last_state, state)
     finish_run(MODEL, task.settings, state, {"task": task.name}, args.seed, files)
     print(f"{files.checkpoint}: {state['seconds']:.0f} s; {_result(state['best']['test'])}")
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    args = policy_parser(__doc__).parse_args(argv)
+    if args.print_freq < 1:
+        raise UserError(f"--print_freq is {args.print_freq}; give 1 or more")
+    task, device = task_of(args), _device(args)
+    keep_freed_memory()
+    if args.evaluate:
+        _test(task, args, device)
+        return
+    with open_run(MODEL, task.checkpoint_name, task.settings, args) as files:
+        if not files.done:
+            _train(task, args, files, device)
 
 
 if __name__ == "__main__":

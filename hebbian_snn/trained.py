@@ -12,7 +12,7 @@ from torch import nn
 from common.checkpoints import Checkpoint, load_checkpoint, load_into, load_training_state
 from common.errors import NotThereError, UserError
 from common.paths import CHECKPOINTS
-from common.runs import find_network
+from common.runs import find_network, network_file
 from common.settings import differences, from_dict, to_dict
 from hebbian_snn.tasks import SupervisedTask
 
@@ -120,8 +120,8 @@ def load_network(
     device: str | torch.device = "cpu",
     backend: str = "auto",
 ) -> TrainedNetwork:
-    """A trained network by the name of a shipped checkpoint, or by the path of a checkpoint or of a
-    training state, with the settings it was trained with.
+    """A trained network by its name, or by the path of a checkpoint, of a run or of a training
+    state, with the settings it was trained with.
 
     Raises :class:`UserError` as :func:`read_weights`.
     """
@@ -137,7 +137,7 @@ def need_shipped(name: str) -> str:
 
     Raises :class:`NotThereError` where it is not trained yet.
     """
-    if not (CHECKPOINTS / MODEL / f"{name}.safetensors").exists():
+    if not network_file(MODEL, name, CHECKPOINTS).exists():
         raise NotThereError(
             f"there is no trained network {name!r} yet; docs/hebbian_snn.md says what trains it"
         )

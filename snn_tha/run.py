@@ -9,9 +9,9 @@ full precision. The epoch with the best validation accuracy is kept (``--select_
 test accuracy, as the original does). A killed training goes on where it was; so does one with
 several processes (``torchrun --nproc_per_node 2 -m snn_tha.run ...``).
 
-The log of a trial, one line an epoch, is ``checkpoints/partial/snn_tha_<name>.jsonl`` while it
-runs; then ``<name>.csv`` (a row for every trial and epoch) and ``<name>.json`` (settings, scores
-of the kept epochs, mean and spread) lie in ``results/snn_tha_runs``.
+The log of a trial, one line an epoch, is ``runs/snn_tha/<name>/log.jsonl``, beside its network; at
+the end ``<name>.csv`` (a row for every trial and epoch) and ``<name>.json`` (settings, scores of
+the kept epochs, mean and spread) lie in ``results/snn_tha_runs``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.checkpoints import load_checkpoint
+from common.checkpoints import network_name as name_of
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError, command_line
 from common.memory import keep_freed_memory
-from common.paths import CHECKPOINTS, RESULTS
-from common.runs import add_run_arguments, finish_run, start_run
+from common.paths import RESULTS
+from common.runs import add_run_arguments, finish_run, open_run
 from common.settings import add_arguments, overrides_from_args
 from datasets.choices import DATA_CHOICES, check_choice
 from snn_tha.config import DATASETS, Settings, tha_settings
@@ -43,7 +44,7 @@ MODEL = "snn_tha"
 _WORDS = ("true", "false")
 
 
-def network_name(settings: Settings, seed: int) -> str:
+def network_name(settings: Settings, seed: int = 0) -> str:
     """Of a trained network: data set, condition unless it is annealing, seed unless it is 0."""
     parts = [settings.dataset]
     if settings.condition != "annealing":
@@ -96,11 +97,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _trial(args: argparse.Namespace, seed: int) -> argparse.Namespace:
-    """The flags for one trial: its seed, and with --out a file of its own."""
+    """The flags for one trial: its seed, and with --out or --name a place of its own."""
     trial = copy.copy(args)
     trial.seed = seed
     if args.out and seed != args.seed:
         trial.out = args.out.with_name(f"{args.out.stem}_seed{seed}{args.out.suffix}")
+    if args.name and seed != args.seed:
+        trial.name = f"{args.name}_seed{seed}"
     return trial
 
 
@@ -111,19 +114,20 @@ def run_trial(
     backend: str,
     load: Callable[[], DataSet],
 ) -> Path:
-    """Train one network to the end, unless that was done before; returns its checkpoint.
+    """Train one network to the end, unless that was done before; returns its checkpoint (on every
+    process, though only rank 0 need have it).
 
     Args:
         settings: of the network.
-        args: ``seed``, ``out``, ``partial`` and ``overwrite``, as the command line has them.
+        args: with the flags of :func:`common.runs.add_run_arguments`.
         group: processes that train together. backend: of the neurons.
         load: gives the samples, where they are needed.
 
     Raises :class:`UserError` when the checkpoint that is there is of another training.
     """
-    name = network_name(settings, args.seed)
-    files = start_run(MODEL, name, settings, args)
-    if files is not None:
+    with open_run(MODEL, network_name(settings), settings, args, group) as files:
+        if files.done:
+            return files.checkpoint
         data = load()
         state = train(Trainer(settings, data, args.seed, group, backend), files)
         if group.is_main:
@@ -134,7 +138,7 @@ def run_trial(
                 f"epoch {best['epoch']} of {state['epoch']}, {state['seconds']:.0f} s"
             )
         group.barrier()
-    return args.out or CHECKPOINTS / MODEL / f"{name}.safetensors"
+    return files.checkpoint
 
 
 @command_line
@@ -154,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for seed in range(args.seed, args.seed + args.trials)
         ]
         if group.is_main:
-            name = done[0].stem
+            name = name_of(done[0])
             write_logs(args.logs, name, [load_checkpoint(path, model=MODEL) for path in done])
             print(f"{args.logs / name}.csv and .json hold the logs")
 

@@ -249,7 +249,7 @@ def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
     stopping = EarlyStopping(training.patience)
     run = {**to_dict(settings), "seed": trainer.seed, "data": data.about}
     learner = Learner(network, optimizer, stopping, run)
-    state = learner.start(files.state, optimizer_steps=0)
+    state = learner.start(files.state, group, optimizer_steps=0)
     log = MetricLog(files.log, state["epoch"]) if group.is_main else None
     while state["epoch"] < training.epochs and not stopping.should_stop:
         began = time.perf_counter()

@@ -28,6 +28,7 @@ from common.paper_values import published_fields
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import load_arrays, report_results, result_parser, save_arrays
+from common.runs import network_file
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from dasbe.binding import CHUNK, TrainedNetwork, load_network
@@ -314,7 +315,7 @@ def plan_from(args: argparse.Namespace, settings: Figure3Settings) -> Plan:
     missing = [
         name
         for name in settings.optional
-        if not args.datasets and not (CHECKPOINTS / "dasbe" / f"{name}.safetensors").exists()
+        if not args.datasets and not network_file("dasbe", name, CHECKPOINTS).exists()
     ]
     return Plan(
         args.profile,

@@ -118,7 +118,7 @@ def compute(
         seeds=[plan.seed],
         settings={"figure": to_dict(settings), "objects": plan.objects, "image": plan.image},
         data="generated",
-        checkpoints={plan.trained.checkpoint.path.stem: sha256},
+        checkpoints={plan.trained.checkpoint.name: sha256},
         wall_seconds=time.perf_counter() - began,
     )
     for key, what in SCORE_NAMES.items():

@@ -102,7 +102,7 @@ def compute(plan: Plan, settings: ScoresSettings) -> tuple[Record, dict[str, np.
             "images": plan.images,
         },
         data="generated",
-        checkpoints={one.trained.checkpoint.path.stem: one.trained.checkpoint.sha256},
+        checkpoints={one.trained.checkpoint.name: one.trained.checkpoint.sha256},
     )
     arrays = {}
     total = sum(len(parts) for parts in sets.values()) * one.iterations

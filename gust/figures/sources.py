@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.paths import CHECKPOINTS
+from common.runs import network_file
 from datasets.binding import read_group
 from datasets.catalogue import catalogue, find
 from datasets.generate import ensure
@@ -96,9 +97,8 @@ def shipped_name(train_objects: int) -> str:
 
 def missing_networks(train_objects: Sequence[int]) -> tuple[int, ...]:
     """Those numbers of objects of which there is no trained network."""
-    folder = CHECKPOINTS / MODEL
     return tuple(
-        a for a in train_objects if not (folder / f"{shipped_name(a)}.safetensors").exists()
+        a for a in train_objects if not network_file(MODEL, shipped_name(a), CHECKPOINTS).exists()
     )
 
 

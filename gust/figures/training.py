@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from common.checkpoints import network_name
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
 from common.records import Measurement, Record, new_record
@@ -180,15 +181,14 @@ def _draw_curve(
 
 
 def _parser(settings: TrainingFigureSettings) -> argparse.ArgumentParser:
-    parser = result_parser("gust.figures.training", __doc__, "gust_training", "both are the same")
-    parser.add_argument(
-        "--networks",
-        nargs="+",
-        metavar="NAME",
-        help="names of shipped networks, or checkpoint files (default: "
+    return result_parser(
+        "gust.figures.training",
+        __doc__,
+        "gust_training",
+        "both are the same",
+        "names of networks, or checkpoint files (default: "
         f"{', '.join(map(shipped_name, settings.train_objects))}, as far as they are there)",
     )
-    return parser
 
 
 def plan_from(args: argparse.Namespace, settings: TrainingFigureSettings) -> Plan:
@@ -200,7 +200,7 @@ def plan_from(args: argparse.Namespace, settings: TrainingFigureSettings) -> Pla
             "no training is finished yet, so there is nothing to draw; "
             f"{missing_note(settings.train_objects[0])}"
         )
-    networks = {Path(name).stem: load_network(name) for name in chosen}
+    networks = {network_name(name): load_network(name) for name in chosen}
     return Plan(args.profile, networks, missing, args.out)
 
 

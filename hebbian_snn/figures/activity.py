@@ -67,7 +67,7 @@ def compute(
         settings={"network": to_dict(trained.task.settings), "sample": number},
         seeds=[trained.task.seed],
         data="generated",
-        checkpoints={trained.checkpoint.path.stem: trained.checkpoint.sha256},
+        checkpoints={trained.checkpoint.name: trained.checkpoint.sha256},
     )
     record.measurements = [
         Measurement(f"mean rate of {name.replace('_', ' ')}", float(train.mean() * 1e3), "Hz")

@@ -30,7 +30,6 @@ from common.distributed import Distributed
 from common.drawing import CYCLE, DOUBLE_COLUMN, use_style
 from common.errors import NotThereError, UserError, command_line
 from common.paper_values import result_of
-from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import from_dict, load_settings, to_dict
@@ -295,8 +294,7 @@ def _parser(settings: BabiFigureSettings) -> argparse.ArgumentParser:
     add(
         "--checkpoints",
         type=Path,
-        default=CHECKPOINTS / MODEL,
-        help="folder of the networks (default: checkpoints/hebbian_snn)",
+        help="folder of the networks (default: the shipped ones, and those in runs/ that are not)",
     )
     return parser
 
@@ -330,7 +328,7 @@ def _train(jobs: Sequence[Job], args: argparse.Namespace) -> list[str]:
     missing = sum(not job.checkpoint.exists() for job in jobs)
     print(f"{missing} of {len(jobs)} networks are to be trained, {args.jobs} at once", flush=True)
     for job, seconds, status in run_sweep(jobs, args.jobs, args.launch):
-        end = f"failed, see {job.checkpoint.with_suffix('.txt')}" if status else "trained"
+        end = f"failed, see {job.told}" if status else "trained"
         print(f"{job.name}: {end}, {seconds / 60:.1f} min", flush=True)
         failed += [job.name] if status else []
     return failed
@@ -350,7 +348,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     there = [job for job in jobs if job.checkpoint.exists()]
     if not there:
         raise NotThereError(
-            f"no network is trained yet in {args.checkpoints}; --train trains them, or "
+            f"no network is trained yet; --train trains them, or "
             f"python -m {MODULE} --task {args.tasks[0]}"
         )
     networks = {job.name: read_network(job.checkpoint) for job in there}

@@ -12,11 +12,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from common.checkpoints import network_name
 from common.errors import NotThereError
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, new_record
 from common.results import report_results, result_parser
-from common.runs import find_network
+from common.runs import find_network, network_file
 from common.settings import load_settings, to_dict
 from common.training import choose_device
 from hebbian_snn.config import FOLDER
@@ -94,10 +95,9 @@ def networks_there(
     Args:
         names: of shipped networks, or paths of checkpoints, which must be there.
     """
-    folder = CHECKPOINTS / MODEL
-    paths = [name for name in names if Path(name).suffix]
-    there = [name for name in names if (folder / f"{name}.safetensors").exists()] + paths
-    networks = {Path(name).stem: load_network(task_type, name, device) for name in there}
+    paths = [name for name in names if len(Path(name).parts) > 1 or Path(name).suffix]
+    there = [name for name in names if network_file(MODEL, name, CHECKPOINTS).exists()] + paths
+    networks = {network_name(name): load_network(task_type, name, device) for name in there}
     for trained in networks.values():
         check_sources(trained.task, trained.checkpoint)
     return networks, tuple(name for name in names if name not in there)
@@ -193,8 +193,8 @@ def run_figure(
     Raises :class:`NotThereError` where no network is there.
     """
     profiles = f"{samples[0]} or {samples[1]} {what.unit}"
-    parser = result_parser(what.module, description, what.folder, profiles)
-    parser.add_argument("--networks", nargs="+", metavar="NAME", help="only these networks")
+    only = "only these networks"
+    parser = result_parser(what.module, description, what.folder, profiles, only)
     args = parser.parse_args(argv)
     device = choose_device(args.device)
     if args.networks:

@@ -92,7 +92,7 @@ def compute(
         settings={"network": to_dict(trained.task.settings), "game": number},
         seeds=[trained.task.seed],
         data="generated",
-        checkpoints={trained.checkpoint.path.stem: trained.checkpoint.sha256},
+        checkpoints={trained.checkpoint.name: trained.checkpoint.sha256},
     )
     won = "won" if bool(turn.terminated) else "given up"
     record.measurements = [

@@ -82,7 +82,7 @@ def compute(plan: Plan, settings: ComparisonSettings) -> tuple[Record, dict[str,
     arrays: dict[str, np.ndarray] = {}
     for trained in progress(plan.networks.values(), unit="network"):
         classifier, source = _classifier(trained.task, plan.device)
-        record.checkpoints[source.path.stem] = source.sha256
+        record.checkpoints[source.name] = source.sha256
         outputs, targets = answers(trained, plan.device)
         labels = _wanted_labels(trained.task)
         if not rows:

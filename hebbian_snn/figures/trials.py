@@ -63,7 +63,7 @@ def compute_trial(
         profile,
         settings={"network": to_dict(task.settings), "sample": number},
         seeds=[task.seed],
-        checkpoints={trained.checkpoint.path.stem: trained.checkpoint.sha256},
+        checkpoints={trained.checkpoint.name: trained.checkpoint.sha256},
     )
     record.measurements = [
         Measurement(

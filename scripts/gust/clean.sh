@@ -2,7 +2,7 @@
 # Deletes what the commands of GUST have made: scripts/gust/clean.sh [--yes] [--checkpoints]
 #   without asking: its generated data sets, which the next command makes again in seconds
 #   after asking:   its results (results/gust_*) and the states of its unfinished trainings
-#   --checkpoints   also its trained networks, after asking
+#   --checkpoints   also the networks trained here (runs/gust), after asking
 #   --yes           answers every question with yes
 set -euo pipefail
 shopt -s nullglob
@@ -46,7 +46,7 @@ delete() { # "ask" or "at once", what it is, files...
 
 delete "at once" "generated data sets" "$root"/datasets/files/shapes_multiobj_*.h5
 delete ask "results" "$root"/results/gust_*
-delete ask "unfinished trainings" "$root"/checkpoints/partial/gust_*
+delete ask "unfinished trainings" "$root"/runs/gust/*/state.pt
 if [[ $checkpoints == true ]]; then
-    delete ask "trained networks" "$root"/checkpoints/gust/*.safetensors
+    delete ask "networks trained here" "$root"/runs/gust/*/network.safetensors
 fi

@@ -35,6 +35,7 @@ from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
+from common.runs import network_file
 from common.settings import from_dict, load_settings, to_dict
 from common.training import choose_device, progress
 from datasets.choices import Data, check_choice
@@ -158,6 +159,7 @@ def quick_network(
     args = argparse.Namespace(
         seed=seed,
         out=folder / f"{network_name(settings, seed)}.safetensors",
+        name=None,
         partial=folder / "partial",
         overwrite=False,
         snapshot=False,
@@ -168,8 +170,8 @@ def quick_network(
 
 
 def shipped_network(settings: Settings, seed: int) -> Checkpoint | None:
-    """A network in checkpoints/snn_tha, None where there is none."""
-    path = CHECKPOINTS / MODEL / f"{network_name(settings, seed)}.safetensors"
+    """A trained network, None where there is none."""
+    path = network_file(MODEL, network_name(settings, seed), CHECKPOINTS)
     return read_network(path) if path.exists() else None
 
 
@@ -228,7 +230,7 @@ def compute(plan: Plan, table: TableSettings) -> tuple[Record, dict[str, np.ndar
         cell = f"{dataset}-{condition}"
         about = [network.metadata for network in networks]
         sources[dataset] = about[0]["data"]["source"]
-        record.checkpoints |= {network.path.stem: network.sha256 for network in networks}
+        record.checkpoints |= {network.name: network.sha256 for network in networks}
         arrays[f"{cell}-accuracy"] = np.array([m["test_accuracy"] for m in about])
         for key, of_layers in (("rate", "rates"), ("dead", "dead")):
             arrays[f"{cell}-{key}"] = np.array([np.mean(m[of_layers][:-1]) for m in about])

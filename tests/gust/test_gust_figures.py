@@ -559,13 +559,13 @@ def test_run_makes_the_data_and_trains_on_3_2_and_4_objects(tmp_path):
 
 GENERATED = "datasets/files/shapes_multiobj_3_3.h5"
 RESULT = "results/gust_scores/record.json"
-STATE = "checkpoints/partial/gust_shapes_3.pt"
-NETWORK = "checkpoints/gust/shapes_3.safetensors"
+STATE = "runs/gust/shapes_2/state.pt"
+NETWORK = "runs/gust/shapes_3/network.safetensors"
 OTHERS = {
     "datasets/files/bars.h5",
     "results/dasbe_table1/record.json",
-    "checkpoints/partial/dasbe_bars.pt",
-    "checkpoints/dasbe/bars.safetensors",
+    "runs/dasbe/bars/state.pt",
+    "checkpoints/gust/shapes_3.safetensors",
 }
 
 
