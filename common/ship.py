@@ -3,21 +3,35 @@
     python -m common.ship runs/gust/shapes_3 [--name shapes_3_long]
 
 For maintainers. The scores of the network that is there and of the new one are shown; git keeps the
-old one.
+old one. Shipped files are small: float16 in place of float32, and one bit for a binary weight.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.arguments import Parser
-from common.checkpoints import NETWORK, load_checkpoint
+from common.checkpoints import NETWORK, Checkpoint, load_checkpoint, save_checkpoint
 from common.errors import UserError, command_line
-from common.files import atomic_path
 from common.paths import CHECKPOINTS, ROOT, RUNS
 from common.runs import scores_in_words
+
+_BINARY = re.compile(r"(convolutions|linears)\.\d+\.weight")
+
+
+def write_compact(checkpoint: Checkpoint, target: Path) -> None:
+    """Write a checkpoint with real numbers in float16 and the signs of binary weights alone."""
+    settings = checkpoint.metadata["settings"]
+    binary = checkpoint.metadata["model"] == "snn_tha" and settings["network"]["binarize"]
+    signs = [name for name in checkpoint.tensors if binary and _BINARY.fullmatch(name)]
+    tensors = {
+        name: tensor if name in signs or not tensor.is_floating_point() else tensor.half()
+        for name, tensor in checkpoint.tensors.items()
+    }
+    save_checkpoint(target, tensors, checkpoint.metadata, signs)
 
 
 @command_line
@@ -42,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if target.exists():
         print(f"old: {scores_in_words(load_checkpoint(target).metadata)}")
     print(f"new: {scores_in_words(new.metadata)}")
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(path.read_bytes())
+    write_compact(new, target)
     print(f"{target} is the network of {path}")
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from common import runs, ship
 from common.checkpoints import load_checkpoint, save_checkpoint
@@ -141,6 +142,17 @@ def test_names_mean_shipped_networks_unless_runs_are_asked_for(own):
         runs.find_network("dasbe", "mine")
 
 
+def test_ship_keeps_the_signs_of_binary_weights(tmp_path):
+    path = CHECKPOINTS / "snn_tha" / "dvs.safetensors"
+    ship.write_compact(load_checkpoint(path), tmp_path / "dvs.safetensors")
+    assert (tmp_path / "dvs.safetensors").stat().st_size < 20_000
+    there, again = load_checkpoint(path), load_checkpoint(tmp_path / "dvs.safetensors")
+    for name, tensor in there.tensors.items():
+        same = tensor >= 0 if name.endswith("weight") else tensor.half()
+        found = again.tensors[name]
+        assert torch.equal(found >= 0 if name.endswith("weight") else found, same)
+
+
 def test_ship_copies_a_run_and_shows_both_scores(own, tmp_path, capsys):
     assert train.main(TINY) == 0
     assert ship.main(["dasbe/bars"]) == 0
@@ -150,5 +162,8 @@ def test_ship_copies_a_run_and_shows_both_scores(own, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "old: epoch" in said and "of 2" in said and "new: epoch 1 of 1" in said
     there = tmp_path / "checkpoints" / "dasbe" / "bars.safetensors"
-    assert there.read_bytes() == (own / "bars-2" / "network.safetensors").read_bytes()
+    shipped, trained = map(load_checkpoint, (there, own / "bars-2" / "network.safetensors"))
+    assert shipped.metadata == trained.metadata
+    for name, tensor in trained.tensors.items():
+        assert torch.equal(shipped.tensors[name], tensor.half())
     assert "--snapshot" in error_of(capsys, ship.main(["dasbe/nothing"]))
