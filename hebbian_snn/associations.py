@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from common.training import generator
 from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
-from hebbian_snn.episodes import kept_places
+from hebbian_snn.episodes import asked_places, kept_places
 from hebbian_snn.models import AssociationsNetwork, ReLUAssociationsNetwork
 from hebbian_snn.tasks import Batch, SupervisedTask, shuffled
 
@@ -48,6 +48,9 @@ class AssociationsSettings:
     network: NetworkSettings
     training: PairsTrainingSettings
 
+    def __post_init__(self) -> None:
+        self.training.check_pairs(self.dataset.sequence_length)
+
 
 class AssociationsTask(SupervisedTask):
     """See :class:`hebbian_snn.tasks.SupervisedTask`."""
@@ -81,13 +84,22 @@ class AssociationsTask(SupervisedTask):
     ) -> Batch:
         """Inputs are (B, n, F) vectors, (B, n) labels and (B, F) queries; targets (B,) labels.
 
-        With ``pairs``, n is only that.
+        With ``pairs``, n is only that. In training the queries of a sample are ``--queries``, one
+        after the other, as far as it has so many pairs.
         """
         whole = self._whole_batch(split, epoch, samples)
         if pairs is not None and pairs < self.pairs:
             draw = generator(self.seed, "kept", epoch, samples.start)
             whole = fewer_pairs(whole, pairs, draw)
-        return Batch(tuple(x[part] for x in whole.inputs), whole.targets[part])
+        (vectors, labels, query), targets = whole
+        if split == "train" and self.settings.training.queries > 1:
+            draw = generator(self.seed, "queries", epoch, samples.start)
+            asked = more_places(whole, self.settings.training.queries, draw)
+            rows = torch.arange(len(labels))[:, None]
+            query, targets = vectors[rows, asked][part], labels[rows, asked][part]
+            inputs = (vectors[part], labels[part], query.flatten(0, 1))
+            return Batch(inputs, targets.flatten())
+        return Batch((vectors[part], labels[part], query[part]), targets[part])
 
     def _whole_batch(self, split: str, epoch: int, samples: range) -> Batch:
         data = self.settings.dataset
@@ -137,7 +149,18 @@ def draw_pairs(count: int, data: AssociationsData, draw: Generator) -> Batch:
 def fewer_pairs(batch: Batch, pairs: int, draw: Generator) -> Batch:
     """The same questions with ``pairs`` of the pairs, the one that is asked among them."""
     vectors, labels, query = batch.inputs
-    asked = (labels == batch.targets[:, None]).int().argmax(1)
     rows = torch.arange(len(labels))[:, None]
-    kept = kept_places(asked, labels.shape[1], pairs, draw)
+    kept = kept_places(_asked(batch), labels.shape[1], pairs, draw)
     return Batch((vectors[rows, kept], labels[rows, kept], query), batch.targets)
+
+
+def more_places(batch: Batch, queries: int, draw: Generator) -> Tensor:
+    """(B, K) places of pairs to ask for, the batch's own question first; K is ``queries``, or the
+    number of pairs where that is smaller."""
+    n = batch.inputs[1].shape[1]
+    return asked_places(_asked(batch), n, min(queries, n), draw)
+
+
+def _asked(batch: Batch) -> Tensor:
+    """(B,) places of the pairs that the samples ask for."""
+    return (batch.inputs[1] == batch.targets[:, None]).int().argmax(1)

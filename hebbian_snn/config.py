@@ -119,6 +119,22 @@ class PairsTrainingSettings(TrainingSettings):
             "minimum": 0,
         },
     )
+    queries: int = field(
+        default=1,
+        metadata={
+            "help": "questions asked of every training sample, about different pairs; what the "
+            "sample writes is shared, the loss is the mean over all questions (1, as in the "
+            "paper; validation and test always ask one)",
+            "minimum": 1,
+        },
+    )
+
+    def check_pairs(self, pairs: int) -> None:
+        """Raises ``ValueError`` for more questions than a sample has ``pairs``."""
+        if self.queries > pairs:
+            raise ValueError(
+                f"queries is {self.queries}; a sample has {pairs} pairs, ask for fewer"
+            )
 
 
 def task_settings(cls: type[T], name: str, relu: bool, overrides: Mapping[str, Any]) -> T:

@@ -22,7 +22,13 @@ from hebbian_snn.digits import (
     written_digits,
 )
 from hebbian_snn.encoders import BLOCKS
-from hebbian_snn.episodes import CrossModal, cross_modal, kept_places
+from hebbian_snn.episodes import (
+    CrossModal,
+    another_of_class,
+    asked_places,
+    cross_modal,
+    kept_places,
+)
 from hebbian_snn.front_ends import (
     FrontEndSettings,
     MemoryTrainingSettings,
@@ -104,6 +110,9 @@ class CrossModalSettings:
     network: NetworkSettings
     training: MemoryTrainingSettings
 
+    def __post_init__(self) -> None:
+        self.training.check_pairs(self.dataset.sequence_length)
+
 
 class CrossModalTask(SupervisedTask):
     """See :class:`hebbian_snn.tasks.SupervisedTask`. Loss and score are the mean squared error of
@@ -181,7 +190,8 @@ class CrossModalTask(SupervisedTask):
         (B, 784) in 0 to 1.
 
         A recording or an image is as it is where its network is trained, else its (T, bytes) packed
-        spikes, or (F,) features for the twin. With ``pairs``, n is only that.
+        spikes, or (F,) features for the twin. With ``pairs``, n is only that. In training the
+        queries of a sample are ``--queries``, as in associations.
         """
         chosen = torch.arange(samples.start, samples.stop)
         if split == "train":
@@ -192,11 +202,40 @@ class CrossModalTask(SupervisedTask):
             draw = seeded(self.settings.dataset.data_seed, "kept", self.seed, epoch, samples.start)
             kept = kept_places(asked, self.pairs, pairs, draw)
             spoken, images = spoken.gather(1, kept), images.gather(1, kept)
+        queries = min(self.settings.training.queries, images.shape[1]) if split == "train" else 1
+        if queries > 1:
+            seed = self.settings.dataset.data_seed
+            draw = seeded(seed, "queries", self.seed, epoch, samples.start)
+            query, wanted = self._more(spoken, images, query, wanted, queries, draw)
         heard, seen = (self._stored(modality, split) for modality in MODALITIES)
         draw = seeded(self.settings.dataset.data_seed, "lost", self.seed, epoch, samples.start)
         inputs = lose_spikes(self.settings, split, draw, heard(spoken), seen(images), heard(query))
-        pixels = self.digits("image", split).images[wanted[part]].flatten(1)
-        return Batch(tuple(x[part] for x in inputs), pixels.float() / 255)
+        spoken, images, query = (x[part] for x in inputs)
+        wanted = wanted[part]
+        if queries > 1:
+            query, wanted = query.flatten(0, 1), wanted.flatten()
+        pixels = self.digits("image", split).images[wanted].flatten(1)
+        return Batch((spoken, images, query), pixels.float() / 255)
+
+    def _more(
+        self,
+        spoken: Tensor,
+        images: Tensor,
+        query: Tensor,
+        wanted: Tensor,
+        queries: int,
+        draw: Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """``queries`` recordings (N, K) to ask with and the images that they ask for; the first are
+        ``query`` and ``wanted``, (N,). Recordings are among those that samples use."""
+        first = (images == wanted[:, None]).int().argmax(1)
+        places = asked_places(first, images.shape[1], queries, draw)
+        used = self._stored("audio", "train").numbers
+        labels = self.digits("audio", "train").labels[used]
+        heard = torch.searchsorted(used, spoken.gather(1, places))
+        more = used[another_of_class(heard, labels, draw)]
+        more[:, 0] = query
+        return more, images.gather(1, places)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(1)

@@ -8,7 +8,14 @@ from torch import Generator, Tensor, nn
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.layers import SpikingLinear, start_weight
-from hebbian_snn.models import Answer, HebbianMemory, Recalled, ReLUMemory, recorded_rates
+from hebbian_snn.models import (
+    Answer,
+    HebbianMemory,
+    Recalled,
+    ReLUMemory,
+    beside,
+    recorded_rates,
+)
 from hebbian_snn.rates import firing_rates
 from hebbian_snn.spike_cache import unpack
 from hebbian_snn.spiking_cnn import SpikingEncoder
@@ -64,9 +71,9 @@ class CrossModalNetwork(nn.Module):
             heard, asked = (unpack(bits, self.n_features[0]) for bits in (spoken, query))
             seen = unpack(images, self.n_features[1])
         else:
-            both = torch.cat([spoken, query[:, None]], 1)
+            both, n = beside(spoken, query), spoken.shape[1]
             spikes = self.audio(both.flatten(0, 1)).unflatten(0, both.shape[:2])
-            heard, asked = spikes[:, :-1], spikes[:, -1]
+            heard, asked = spikes[:, :n], spikes[:, n:].flatten(0, 1)
             seen = self.image(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         encoded = {"audio": heard.flatten(1, 2), "images": seen.flatten(1, 2), "query": asked}
         recalled = self.memory(torch.cat([encoded["audio"], encoded["images"]], 2), asked)
@@ -74,8 +81,9 @@ class CrossModalNetwork(nn.Module):
         return encoded, recalled, {"hidden": hidden, "pixels": self.pixels(hidden)[0]}
 
     def forward(self, spoken: Tensor, images: Tensor, query: Tensor) -> Answer:
-        """Recordings (B, n, frames, coefficients) and images (B, n, H, W), or their packed spikes
-        (B, n, T, bytes), and a recording as query, to the image (B, 784)."""
+        """Recordings (N, n, frames, coefficients) and images (N, n, H, W), or their packed spikes
+        (N, n, T, bytes), and B recordings as queries, the same number for each sample, one after
+        the other, to images (B, 784)."""
         encoded, recalled, decoded = self.activity(spoken, images, query)
         asked = {"query": encoded.pop("query")}
         if self.audio is None:  # no gradient would lower these rates
@@ -109,11 +117,12 @@ class ReLUCrossModalNetwork(nn.Module):
         self.pixels = start_weight(PIXELS, HIDDEN, generator=generator)
 
     def forward(self, spoken: Tensor, images: Tensor, query: Tensor) -> Answer:
-        """Recordings and images as they are, or their features (B, n, F), to the image (B, 784)."""
-        heard = torch.cat([spoken, query[:, None]], 1)
+        """Recordings and images as they are, or their features (N, n, F), to images (B, 784)."""
+        heard, n = beside(spoken, query), spoken.shape[1]
         if self.audio is not None and self.image is not None:
             heard = self.audio(heard.flatten(0, 1)).unflatten(0, heard.shape[:2])
             images = self.image(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        recalled = self.memory(torch.cat([heard[:, :-1], images], 2), heard[:, -1:])
+        asked = heard[:, n:].flatten(0, 1)[:, None]
+        recalled = self.memory(torch.cat([heard[:, :n], images], 2), asked)
         hidden = (recalled.read["values"][:, 0] @ self.hidden.T).relu()
         return Answer((hidden @ self.pixels.T).relu(), {})

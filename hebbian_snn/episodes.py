@@ -65,9 +65,26 @@ def distinct(n: int, count: int, among: int, generator: Generator) -> Tensor:
 
 def kept_places(asked: Tensor, of: int, count: int, generator: Generator) -> Tensor:
     """(N, count) int64: random places below ``of``, in order, with that of ``asked``, (N,)."""
-    order = torch.rand(len(asked), of, generator=generator)
-    order.scatter_(1, asked[:, None], 2.0)
-    return order.topk(count, dim=1).indices.sort(1).values
+    return asked_places(asked, of, count, generator).sort(1).values
+
+
+def asked_places(first: Tensor, of: int, count: int, generator: Generator) -> Tensor:
+    """(N, count) int64: different random places below ``of``, in front that of ``first``, (N,)."""
+    order = torch.rand(len(first), of, generator=generator)
+    order.scatter_(1, first[:, None], 2.0)
+    return order.topk(count, dim=1).indices
+
+
+def another_of_class(numbers: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+    """For each number (...) of a sample that of another one of its class, if there is another.
+
+    ``labels``, (n,) int64, are the classes of all samples.
+    """
+    order, counts = labels.argsort(stable=True), labels.bincount()
+    first, count = (counts.cumsum(0) - counts)[labels[numbers]], counts[labels[numbers]]
+    draws = torch.rand(numbers.shape, generator=generator, dtype=torch.float64)
+    own = order.argsort()[numbers] - first
+    return order[first + (own + 1 + (draws * (count - 1)).long()) % count]
 
 
 def prototypical(

@@ -87,6 +87,23 @@ def write_until(
     return torch.cat(memories)[torch.cat(places).argsort()], {"keys": keys, "values": values}
 
 
+def beside(items: Tensor, queries: Tensor) -> Tensor:
+    """Items (N, n, ...) with the K queries (K * N, ...) of each sample behind them,
+    (N, n + K, ...)."""
+    each = len(queries) // max(len(items), 1)
+    return torch.cat([items, queries.view(len(items), each, *queries.shape[1:])], 1)
+
+
+def questions_of(facts: Tensor, query: Tensor) -> Asked | None:
+    """Where queries (K * N, ...) are asked that are K of every sample of ``facts``, (N, T, inputs),
+    after all of its steps; None for one of each."""
+    if len(query) == len(facts):
+        return None
+    each = len(query) // len(facts)
+    samples = torch.arange(len(facts), device=facts.device).repeat_interleave(each)
+    return Asked(samples, torch.full_like(samples, facts.shape[1]))
+
+
 class HebbianMemory(nn.Module):
     """Writes one spike train from rest, then is asked with another, from rest.
 
@@ -126,9 +143,9 @@ class HebbianMemory(nn.Module):
         self.n_asked = n_asked
 
     def forward(self, facts: Tensor, query: Tensor, asked: Asked | None = None) -> Recalled:
-        """(N, T, n_written) and (B, T', n_asked) spikes; without ``asked`` one query is asked of
-        each sample at its end."""
-        mem, written = write_until(self.write, facts, asked)
+        """(N, T, n_written) and (B, T', n_asked) spikes; without ``asked`` the same number of
+        queries, one after the other, is asked of each sample at its end."""
+        mem, written = write_until(self.write, facts, asked or questions_of(facts, query))
         read = self.read(query, mem)
         return Recalled(mem, written, {"keys": read.key_spikes, "values": read.value_spikes})
 
@@ -140,16 +157,23 @@ def recorded_rates(
     items: Tensor | int,
     asked: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Firing rates (B, N), in Hz, of the encoding layers and of both layers of the memory.
+    """Firing rates (B, N), in Hz, of the encoding layers and of both layers of the memory, for each
+    question.
 
     Args:
-        encoded: spikes (B, T, N) of what is written. asked: spikes of the query.
+        encoded: spikes (samples, T, N) of what is written. asked: spikes (B, T', N) of the queries,
+            which are the same number for each sample, one after the other.
         recalled: what the memory did.
-        num_time_steps: of an item. items: that are written, without padding; (B,) or one number.
+        num_time_steps: of an item.
+        items: that are written, without padding; (samples,) or one number.
     """
     writing = {**encoded, **{f"write_{name}": x for name, x in recalled.written.items()}}
     reading = {**asked, **{f"read_{name}": x for name, x in recalled.read.items()}}
-    rates = {name: firing_rates(x, num_time_steps, items) for name, x in writing.items()}
+    each = len(recalled.mem) // max(len(recalled.written["keys"]), 1)
+    rates = {
+        name: firing_rates(x, num_time_steps, items).repeat_interleave(each, 0)
+        for name, x in writing.items()
+    }
     return rates | {name: firing_rates(x, num_time_steps) for name, x in reading.items()}
 
 
@@ -194,7 +218,8 @@ class AssociationsNetwork(nn.Module):
         return encoded, self.memory(facts, encoded["query"])
 
     def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> Answer:
-        """(B, n, F) vectors, (B, n) labels and a (B, F) query to (B, labels) scores."""
+        """(N, n, F) vectors, (N, n) labels and (B, F) queries, the same number for each sample, one
+        after the other, to (B, labels) scores."""
         encoded, recalled = self.activity(vectors, labels, query)
         asked = {"query": encoded.pop("query")}
         rates = recorded_rates(encoded, recalled, self.num_time_steps, vectors.shape[1], asked)
@@ -216,7 +241,7 @@ class ReLUMemory(nn.Module):
     def forward(self, facts: Tensor, query: Tensor, asked: Asked | None = None) -> Recalled:
         """(N, items, n_written) and (B, items', n_asked) activities; ``asked`` as in
         :class:`HebbianMemory`."""
-        mem, written = write_until(self.write, facts, asked)
+        mem, written = write_until(self.write, facts, asked or questions_of(facts, query))
         keys, values = self.read(query, mem)
         return Recalled(mem, written, {"keys": keys, "values": values})
 

@@ -14,7 +14,7 @@ from common.training import generator as seeded
 from datasets.omniglot import DRAWINGS
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.encoders import ConvolutionalEncoder
-from hebbian_snn.episodes import OneShot, kept_places, one_shot
+from hebbian_snn.episodes import OneShot, another_of_class, asked_places, kept_places, one_shot
 from hebbian_snn.front_ends import (
     FrontEndSettings,
     MemoryTrainingSettings,
@@ -72,6 +72,9 @@ class OmniglotSettings:
     network: NetworkSettings
     training: MemoryTrainingSettings
 
+    def __post_init__(self) -> None:
+        self.training.check_pairs(self.dataset.num_classes)
+
 
 class OmniglotTask(SupervisedTask):
     """See :class:`hebbian_snn.tasks.SupervisedTask`."""
@@ -120,6 +123,7 @@ class OmniglotTask(SupervisedTask):
 
         An image is (H, W) uint8 where its network is trained, else (T, bytes) packed spikes, or
         (F,) features for the twin. With ``pairs``, n is only that: some of the classes, in order.
+        In training the queries of a sample are ``--queries``, as in associations.
         """
         shown, query, targets = self.episodes(split, epoch, samples)
         labels = torch.arange(shown.shape[1]).expand(len(shown), -1)
@@ -129,10 +133,38 @@ class OmniglotTask(SupervisedTask):
             )
             labels = kept_places(targets, self.pairs, pairs, draw)
             shown = shown.gather(1, labels)
+        queries = min(self.settings.training.queries, labels.shape[1]) if split == "train" else 1
+        if queries > 1:
+            query, targets = self._more(shown, labels, query, targets, queries, epoch, samples)
         stored = self._stored(split)
         draw = seeded(self.settings.dataset.sampler_seed, "lost", self.seed, epoch, samples.start)
         seen, asked = lose_spikes(self.settings, split, draw, stored(shown), stored(query))
-        return Batch((seen[part], labels[part], asked[part]), targets[part])
+        seen, asked, labels, targets = (x[part] for x in (seen, asked, labels, targets))
+        if queries > 1:
+            asked, targets = asked.flatten(0, 1), targets.flatten()
+        return Batch((seen, labels, asked), targets)
+
+    def _more(
+        self,
+        shown: Tensor,
+        labels: Tensor,
+        query: Tensor,
+        targets: Tensor,
+        queries: int,
+        epoch: int,
+        samples: range,
+    ) -> tuple[Tensor, Tensor]:
+        """``queries`` images (N, K) to ask with and their labels, of different classes among those
+        shown; the first are ``query`` and ``targets``, (N,)."""
+        draw = seeded(
+            self.settings.dataset.sampler_seed, "queries", self.seed, epoch, samples.start
+        )
+        first = (labels == targets[:, None]).int().argmax(1)
+        places = asked_places(first, labels.shape[1], queries, draw)
+        classes = torch.arange(len(self.images("train"))) // DRAWINGS
+        more = another_of_class(shown.gather(1, places), classes, draw)
+        more[:, 0] = query
+        return more, labels.gather(1, places)
 
     def episodes(self, split: str, epoch: int, samples: range) -> OneShot:
         """The numbers of the images of a batch."""

@@ -8,7 +8,14 @@ from torch import Generator, Tensor, nn
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.layers import Embedding, Encoding, Output
-from hebbian_snn.models import Answer, HebbianMemory, Recalled, ReLUMemory, recorded_rates
+from hebbian_snn.models import (
+    Answer,
+    HebbianMemory,
+    Recalled,
+    ReLUMemory,
+    beside,
+    recorded_rates,
+)
 from hebbian_snn.spike_cache import unpack
 from hebbian_snn.spiking_cnn import SpikingEncoder
 
@@ -52,9 +59,9 @@ class OneShotNetwork(nn.Module):
         if self.encoder is None:
             seen, asked = unpack(images, self.n_features), unpack(query, self.n_features)
         else:
-            both = torch.cat([images, query[:, None]], 1)
+            both, n = beside(images, query), images.shape[1]
             spikes = self.encoder(both.flatten(0, 1)).unflatten(0, both.shape[:2])
-            seen, asked = spikes[:, :-1], spikes[:, -1]
+            seen, asked = spikes[:, :n], spikes[:, n:].flatten(0, 1)
         encoded = {
             "images": seen.flatten(1, 2),
             "labels": self.encoding(self.labels(labels))[0],
@@ -64,8 +71,9 @@ class OneShotNetwork(nn.Module):
         return encoded, self.memory(facts, asked)
 
     def forward(self, images: Tensor, labels: Tensor, query: Tensor) -> Answer:
-        """Images (B, n, H, W) or their packed spikes (B, n, T, bytes), labels (B, n), and a query
-        (B, H, W) or (B, T, bytes), to scores (B, labels)."""
+        """Images (N, n, H, W) or their packed spikes (N, n, T, bytes), labels (N, n), and queries
+        (B, H, W) or (B, T, bytes), the same number for each sample, one after the other, to scores
+        (B, labels)."""
         encoded, recalled = self.activity(images, labels, query)
         asked = {"query": encoded.pop("query")}
         if self.encoder is None:  # no gradient would lower these rates
@@ -99,11 +107,11 @@ class ReLUOneShotNetwork(nn.Module):
         self.output = Output(settings.memory_size, n_labels, generator, last=1)
 
     def forward(self, images: Tensor, labels: Tensor, query: Tensor) -> Answer:
-        """Images (B, n, H, W) or their features (B, n, F), labels (B, n), and a query, to scores
+        """Images (N, n, H, W) or their features (N, n, F), labels (N, n), and B queries, to scores
         (B, labels)."""
-        both = torch.cat([images, query[:, None]], 1)
+        both, n = beside(images, query), images.shape[1]
         if self.encoder is not None:
             both = self.encoder(both.flatten(0, 1)).unflatten(0, both.shape[:2])
-        facts = torch.cat([both[:, :-1], self.labels(labels).relu()], 2)
-        recalled = self.memory(facts, both[:, -1:])
+        facts = torch.cat([both[:, :n], self.labels(labels).relu()], 2)
+        recalled = self.memory(facts, both[:, n:].flatten(0, 1)[:, None])
         return Answer(self.output(recalled.read["values"]), {})

@@ -144,7 +144,9 @@ class Trainer:
         scores = task.scores(outputs, targets)
         totals.add(losses, scores, rates)
         if self.curriculum is not None and not self.curriculum.complete:
-            self.curriculum.add(group.all_reduce_sum(scores.sum()).item() / len(samples))
+            sums = torch.stack([scores.sum(), scores.new_tensor(len(scores))])
+            score, count = group.all_reduce_sum(sums).tolist()
+            self.curriculum.add(score / count)
         return rate_term.item(), norm.item()
 
     @torch.no_grad()

@@ -96,3 +96,59 @@ def log(folder):
     """The lines of an unfinished training's log."""
     path = folder / "partial" / "hebbian_snn_net.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def check_questions(one, more, dtype=torch.float32, error=1e-5, samples=range(6)):
+    """Of two tasks that differ in ``--queries``: the same samples and first questions, and with
+    several questions the answers, rates and gradients of the questions one by one."""
+    single, several = (task.batch("train", 1, samples, slice(None)) for task in (one, more))
+    n, k = len(samples), more.settings.training.queries
+    queries = several.inputs[2].unflatten(0, (n, k))
+    targets = several.targets.unflatten(0, (n, k))
+    for x, y in zip(single.inputs[:2], several.inputs[:2], strict=True):
+        assert torch.equal(x, y)
+    assert torch.equal(queries[:, 0], single.inputs[2])
+    assert torch.equal(targets[:, 0], single.targets)
+    for row in targets:
+        assert len(row.unique(dim=0)) == k, "questions about different pairs"
+    part = more.batch("train", 1, samples, slice(2, 5))
+    assert torch.equal(part.inputs[2], queries[2:5].flatten(0, 1))
+    assert torch.equal(part.targets, targets[2:5].flatten(0, 1))
+    for split in ("validation", "test"):
+        assert all(
+            torch.equal(x, y)
+            for x, y in zip(
+                one.batch(split, 0, samples, slice(None)).inputs,
+                more.batch(split, 0, samples, slice(None)).inputs,
+                strict=True,
+            )
+        )
+    network = more.build(torch.Generator().manual_seed(0)).to(dtype)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if name.split(".")[0] in ("memory", "hidden", "pixels"):
+                weight.abs_().mul_(3)  # something is answered within a few steps
+    wide, asked, wanted = (
+        [x.to(dtype) if x.is_floating_point() else x for x in tensors]
+        for tensors in (several.inputs[:2], queries.unbind(1), targets.unbind(1))
+    )
+    answers = [network(*wide, query) for query in asked]
+    outputs, rates = network(*wide, torch.stack(asked, 1).flatten(0, 1))
+    assert outputs.abs().max() > 0
+    torch.testing.assert_close(
+        outputs.unflatten(0, (n, k)), torch.stack([answer.outputs for answer in answers], 1)
+    )
+    for name, rate in rates.items():
+        alone = torch.stack([answer.rates[name] for answer in answers], 1)
+        torch.testing.assert_close(rate.unflatten(0, (n, k)), alone)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    loss = more.losses(outputs, torch.stack(wanted, 1).flatten(0, 1)).mean()
+    apart = [more.losses(a.outputs, y).mean() for a, y in zip(answers, wanted, strict=True)]
+    for x, y in zip(
+        torch.autograd.grad(loss, parameters, allow_unused=True),
+        torch.autograd.grad(sum(apart) / k, parameters, allow_unused=True),
+        strict=True,
+    ):
+        assert (x is None) == (y is None)
+        if x is not None:
+            assert (x - y).norm() <= error * y.norm()

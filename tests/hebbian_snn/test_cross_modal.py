@@ -1,8 +1,10 @@
 """Cross-modal associations: samples, networks with stored and with computed spikes, trainings."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from hebbian_runs import words
+from hebbian_runs import check_questions, words
 from torch.nn import functional
 
 from common.checkpoints import load_checkpoint, save_checkpoint
@@ -143,6 +145,30 @@ def test_batches_are_functions_of_their_samples(trained):
     fixed = [task.batch("train", 2, range(k, k + 6), slice(None)).targets for k in (0, 6)]
     sums = [torch.cat(parts).sum(1).sort().values for parts in (order, fixed)]
     torch.testing.assert_close(*sums)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_several_questions_of_one_memory(frozen, relu, trained):
+    low = {**LOW, "freeze_protonet": frozen}
+    one, more = (small_task(trained, relu=relu, **low) for _ in "ab")
+    training = replace(more.settings.training, queries=3)
+    more.settings = replace(more.settings, training=training)
+    check_questions(one, more)
+
+
+def test_further_questions_are_other_recordings_of_their_digit(trained):
+    task = small_task(trained, freeze_protonet=False, dataset={"dataset_size": 60})
+    training = replace(task.settings.training, queries=2)
+    task.settings = replace(task.settings, training=training)
+    digits = task.digits("audio", "train")
+    (spoken, images, query), targets = task.batch("train", 0, range(30), slice(None))
+    for q, (heard, wanted) in enumerate(zip(query, targets, strict=True)):
+        (place,) = (images[q // 2].flatten(1) == wanted).all(1).nonzero()[:, 0]
+        same = (digits.images == heard).flatten(1).all(1)
+        shown = (digits.images == spoken[q // 2, place]).flatten(1).all(1)
+        assert digits.labels[same].unique() == digits.labels[shown].unique()
+        assert not (same & shown).any()
 
 
 # ---- networks -------------------------------------------------------------------------------

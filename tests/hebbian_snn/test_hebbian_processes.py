@@ -49,10 +49,11 @@ def two_ranks(folder, *more):
     return [start(command(*flags(folder, *more, *group), "--rank", rank)) for rank in "01"]
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path):
+@pytest.mark.parametrize("more", [[], ["--queries", "2"]])
+def test_two_processes_take_the_steps_of_one(more, tmp_path):
     alone, both = tmp_path / "alone", tmp_path / "both"
-    processes = two_ranks(both, *FIVE_STEPS)
-    assert run(alone, *FIVE_STEPS) == 0
+    processes = two_ranks(both, *FIVE_STEPS, *more)
+    assert run(alone, *FIVE_STEPS, *more) == 0
     statuses, errors = wait(processes)
     assert statuses == [0, 0], errors
     same_parameters(alone, both)

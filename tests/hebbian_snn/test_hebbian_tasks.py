@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hebbian_examples import relative
+from hebbian_runs import check_questions
 from torch.nn import functional
 
 from common.distributed import Distributed
@@ -23,8 +24,9 @@ SMALL = {
 }
 
 
-def small_task(relu=False, seed=0, **dataset):
+def small_task(relu=False, seed=0, training=None, **dataset):
     overrides = {**SMALL, "dataset": {**SMALL["dataset"], **dataset}}
+    overrides["training"] = {**SMALL["training"], **(training or {})}
     return AssociationsTask(
         task_settings(AssociationsSettings, "associations", relu, overrides), seed
     )
@@ -62,6 +64,33 @@ def test_parts_of_a_batch_make_the_batch_and_epochs_differ():
                 assert torch.equal(tensor, torch.cat(pieces))
             other = task.batch(split, 3, range(8, 16), slice(None))
             assert torch.equal(whole.inputs[0], other.inputs[0]) == (split != "train")
+
+
+@pytest.mark.parametrize("inf_data", [True, False])
+@pytest.mark.parametrize("relu", [False, True])
+def test_several_questions_of_one_memory(relu, inf_data):
+    one, three = (
+        small_task(relu, training={"queries": queries}, inf_data=inf_data) for queries in (1, 3)
+    )
+    check_questions(one, three, torch.float64, 1e-9)
+    (vectors, labels, query), targets = three.batch("train", 0, range(8), slice(None), pairs=2)
+    assert len(query) == len(targets) == 16
+    alone = one.batch("train", 0, range(8), slice(None), pairs=2)
+    assert torch.equal(alone.inputs[1], labels) and torch.equal(alone.targets, targets[::2])
+    for q, (vector, label) in enumerate(zip(query, targets, strict=True)):
+        place = (labels[q // 2] == label).nonzero()[0, 0]
+        assert torch.equal(vectors[q // 2, place], vector)
+
+
+def test_a_curriculum_counts_all_questions():
+    task = small_task(training={"queries": 3, "curriculum": 0.9})
+    network = task.build(generator(0, "start"))
+    trainer = Trainer(task, network, ALONE)
+    trainer.train_epoch(torch.optim.Adam(network.parameters(), 1e-3), 0)
+    assert trainer.curriculum.pairs == 1 and len(trainer.curriculum.scores) == 7
+    trainer.curriculum.pairs = 2
+    trainer.train_epoch(torch.optim.Adam(network.parameters(), 1e-3), 1)
+    assert max(trainer.curriculum.scores) <= 1
 
 
 def test_stored_training_samples_come_once_an_epoch():

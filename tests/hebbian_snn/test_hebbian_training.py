@@ -215,6 +215,8 @@ def test_the_twin_under_both_names(tmp_path):
         (["--sequence_length", "0"], "sequence_length"),
         (["--sequence_length", "4"], "at least as many classes as pairs"),
         (["--num_classes", "1"], "num_classes"),
+        (["--queries", "0"], "queries"),
+        (["--queries", "3"], "a sample has 2 pairs"),
         (["--feature_size", "0"], "feature_size"),
         (["--num_time_steps", "0"], "num_time_steps"),
         (["--embedding_size", "0"], "embedding_size"),

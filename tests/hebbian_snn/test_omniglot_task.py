@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hebbian_runs import words
+from hebbian_runs import check_questions, words
 
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.results import load_results
@@ -136,6 +136,28 @@ def test_an_episode_may_have_fewer_classes(few_characters):
     assert torch.equal(fewer.inputs[2], query) and torch.equal(fewer.targets, targets)
     part = task.batch("train", 2, range(40), slice(9, 30), pairs=2)
     assert all(torch.equal(a[9:30], b) for a, b in zip(fewer.inputs, part.inputs, strict=True))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_several_questions_of_one_memory(frozen, relu, few_characters):
+    low = {"learn_if_thresholds": False, "if_thresholds": LOW, "freeze_protonet": frozen}
+    one, more = (small_task(few_characters, relu=relu, **low) for _ in "ab")
+    training = replace(more.settings.training, queries=3)
+    more.settings = replace(more.settings, training=training)
+    check_questions(one, more)
+
+
+def test_further_questions_are_other_drawings_of_classes_that_were_shown(few_characters):
+    task = small_task(few_characters, freeze_protonet=False)
+    training = replace(task.settings.training, queries=2)
+    task.settings = replace(task.settings, training=training)
+    (images, labels, query), targets = task.batch("train", 2, range(40), slice(None), pairs=2)
+    for q, (drawing, label) in enumerate(zip(query, targets, strict=True)):
+        shown = images[q // 2][labels[q // 2] == label]
+        (number,) = (task.images("train") == drawing).flatten(1).all(1).nonzero()[:, 0].tolist()
+        (other,) = (task.images("train") == shown).flatten(1).all(1).nonzero()[:, 0].tolist()
+        assert number // 20 == other // 20 and number != other
 
 
 # ---- networks -------------------------------------------------------------------------------
