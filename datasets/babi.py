@@ -7,8 +7,11 @@ story, other questions left out.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +21,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.training import generator
 from datasets.babi_files import TASKS, MissingFileError, file_name, read_files
-from datasets.babi_stories import STORIES, babi_text
+from datasets.babi_stories import babi_text
 from datasets.choices import DATA_CHOICES, Data, check_choice
 from datasets.real import SPLITS
 
@@ -26,6 +29,8 @@ EMBEDDED_STORIES = "embedded stories"
 PADDINGS = ("pre", "post")
 NIL = "NIL"
 """The word that is none, number 0."""
+
+WORDS = Path(__file__).with_name("babi_words.json")
 
 _TEST_QUESTIONS = 1000
 _log = logging.getLogger(__name__)
@@ -67,6 +72,19 @@ class Questions(NamedTuple):
         return Questions(*(part[rows] for part in self))
 
 
+class OfficialWords(NamedTuple):
+    """What the official files of a task hold.
+
+    Attributes:
+        words: of sentences, questions and answers, in order. places: words of the longest sentence.
+        sentences: of the longest story.
+    """
+
+    words: tuple[str, ...]
+    places: int
+    sentences: int
+
+
 class BabiTask(NamedTuple):
     """One of the twenty tasks.
 
@@ -101,11 +119,13 @@ def load_babi(
     padding: str = "pre",
     add_time_words: bool = False,
     dataset_seed: int = 42,
+    questions: int = 0,
 ) -> BabiTask:
     """Task 1 to 20: 10 000 (``ten_k``) or 1 000 questions for training, 1 000 for testing.
 
-    ``data="embedded"``: stories of :mod:`datasets.babi_stories`, for the tasks that it has;
-    ``"auto"``: the official files where they can be had, else those, with a warning in the log.
+    ``data="embedded"``: stories of :mod:`datasets.babi_stories`, with the numbers that the words
+    have in the official files, so that a network trained on these understands them; ``"auto"``: the
+    official files where they can be had, else those, with a warning in the log.
 
     Args:
         max_num_sentences: a question with a longer story is left out, in training and test.
@@ -113,6 +133,7 @@ def load_babi(
         add_time_words: the last place of a sentence, one more than before, says how many sentences
             ago it was told: TIME1 for the last one.
         dataset_seed: of the split into training and validation; the same split on every machine.
+        questions: for training, of generated stories; 0: as many as in the official files.
 
     Raises :class:`UserError` for unknown tasks and files that are damaged or cannot be had, also
     under ``auto`` when the official data are there and just a file is missing.
@@ -120,7 +141,10 @@ def load_babi(
     check_choice("padding", padding, PADDINGS)
     if max_num_sentences < 1:
         raise UserError(f"--max_num_sentences is {max_num_sentences}; give 1 or more")
-    texts, source = _load_texts(task, ten_k, data)
+    texts, source = _load_texts(task, ten_k, data, questions)
+    official = official_words(task) if source == EMBEDDED_STORIES else None
+    if official:
+        max_num_sentences = min(max_num_sentences, official.sentences)
     read = {split: parse(text, f"{source}, {split}") for split, text in texts.items()}
     kept = {split: _without_long_stories(text, max_num_sentences) for split, text in read.items()}
     for split, text in kept.items():
@@ -130,9 +154,12 @@ def load_babi(
                 f"{max_num_sentences} sentences; give a larger --max_num_sentences"
             )
     dropped = {split: len(read[split].answers) - len(kept[split].answers) for split in SPLITS}
-    n_time_words = max(map(_longest_story, kept.values())) if add_time_words else 0
-    vocabulary = _vocabulary(read.values(), n_time_words)
-    width = max(map(_longest_sentence, read.values())) + add_time_words
+    longest = max_num_sentences if official else max(map(_longest_story, kept.values()))
+    n_time_words = longest if add_time_words else 0
+    words = official.words if official else _words(read.values())
+    vocabulary = (NIL, *words, *(f"TIME{ago + 1}" for ago in range(n_time_words)))
+    width = official.places if official else max(map(_longest_sentence, read.values()))
+    width += add_time_words
     train, test = (
         encode(kept[split], vocabulary, width, n_time_words, padding) for split in SPLITS
     )
@@ -149,42 +176,43 @@ def load_babi(
     )
 
 
-def _load_texts(task: int, ten_k: bool, data: Data) -> tuple[dict[str, str], str]:
+def _load_texts(task: int, ten_k: bool, data: Data, questions: int) -> tuple[dict[str, str], str]:
     """The texts of training and test, and what they are."""
     check_choice("data", data, DATA_CHOICES)
+    if questions and data != "embedded":
+        raise UserError(f"--questions {questions} is for generated stories: give --data embedded")
     names = {split: file_name(task, split, ten_k) for split in SPLITS}
-    stand_in = "using generated stories instead of the official bAbI files"
-    if data == "embedded":
-        _log.warning(stand_in)
-        return _embedded_texts(task, ten_k), EMBEDDED_STORIES
-    try:
-        texts = read_files(list(names.values()))
-        return (
-            {split: texts[name] for split, name in names.items()},
-            f"bAbI v1.2 {'en-10k' if ten_k else 'en'}",
-        )
-    except MissingFileError:
-        raise
-    except UserError as error:
-        advice = "or give --data embedded for generated stories"
-        if data == "real":
-            raise UserError(f"{error}, {advice}" if task in STORIES else str(error)) from error
-        if task not in STORIES:
-            raise UserError(f"{_not_generated(task)}, and {error}") from error
-        _log.warning("%s: %s", stand_in, error)
-        return _embedded_texts(task, ten_k), EMBEDDED_STORIES
+    if data != "embedded":
+        try:
+            texts = read_files(list(names.values()))
+            return (
+                {split: texts[name] for split, name in names.items()},
+                f"bAbI v1.2 {'en-10k' if ten_k else 'en'}",
+            )
+        except MissingFileError:
+            raise
+        except UserError as error:
+            if data == "real":
+                advice = "or give --data embedded for generated stories"
+                raise UserError(f"{error}, {advice}") from error
+            reason = f": {error}"
+    else:
+        reason = ""
+    _log.warning("using generated stories instead of the official bAbI files%s", reason)
+    counts = {"train": questions or (10_000 if ten_k else 1000), "test": _TEST_QUESTIONS}
+    texts = {split: babi_text(task, count, split) for split, count in counts.items()}
+    return texts, EMBEDDED_STORIES
 
 
-def _embedded_texts(task: int, ten_k: bool) -> dict[str, str]:
-    if task not in STORIES:
-        raise UserError(_not_generated(task))
-    counts = {"train": 10_000 if ten_k else 1000, "test": _TEST_QUESTIONS}
-    return {split: babi_text(task, count, split) for split, count in counts.items()}
+@cache
+def official_words(task: int) -> OfficialWords:
+    """The words of a task's official files (10 000 questions), known without them.
 
-
-def _not_generated(task: int) -> str:
-    known = ", ".join(map(str, STORIES))
-    return f"task {task} ({TASKS[task]}) has no generated stories, only {known} have"
+    Raises :class:`UserError` for an unknown task.
+    """
+    check_choice("bAbI task", task, TASKS)
+    known = json.loads(WORDS.read_text(encoding="utf-8"))[str(task)]
+    return OfficialWords(tuple(known["words"].split()), known["places"], known["sentences"])
 
 
 # ---- text to words --------------------------------------------------------------------------
@@ -249,12 +277,11 @@ def _longest_sentence(text: Text) -> int:
     return max(map(len, (*text.sentences, *text.questions)))
 
 
-def _vocabulary(texts: Iterable[Text], n_time_words: int) -> tuple[str, ...]:
+def _words(texts: Iterable[Text]) -> tuple[str, ...]:
     words: set[str] = set()
     for text in texts:
         words.update(*text.sentences, *text.questions, text.answers)
-    times = (f"TIME{ago + 1}" for ago in range(n_time_words))
-    return (NIL, *sorted(words), *times)
+    return tuple(sorted(words))
 
 
 # ---- words to arrays ------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 A file is looked for unpacked (``babi/tasks_1-20_v1-2/en-10k/...`` or ``babi/en-10k/...``) in
 ``$SNN_DATA`` and in ``datasets/files/``, then in the archive there, which is downloaded if need be.
 Nothing is unpacked: files are read straight from the archive. Every file's checksum is known, so a
-damaged file, or one under another's name, is noticed wherever it comes from.
+damaged file, or one under another's name, is noticed wherever it comes from. Line ends of other
+systems (CRLF) are read as well.
 """
 
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
 import json
 import os
@@ -48,6 +50,22 @@ TASKS = {
 }
 
 
+_MOST_OF_FILE = 16 * 2**20
+_MOST_OF_ARCHIVE = 2**30
+"""Bytes, several times what the largest official file and the unpacked official archive hold."""
+
+
+class _Bounded(gzip.GzipFile):
+    """Unpacks no more than an official archive can hold."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if not 0 <= (size if size is not None else -1) <= _MOST_OF_FILE:
+            raise UserError(f"{self.name} holds a file that is too large to be of bAbI")
+        if self.tell() > _MOST_OF_ARCHIVE:
+            raise UserError(f"{self.name} unpacks to more than bAbI can be")
+        return super().read(size)
+
+
 class MissingFileError(UserError):
     """The data are there, but not this file of them."""
 
@@ -69,7 +87,7 @@ def read_files(names: Sequence[str]) -> dict[str, str]:
     :class:`MissingFileError` when they lack a file.
     """
     unpacked = {name: path for name in names if (path := _find_unpacked(name))}
-    texts = {name: _checked(path.read_bytes(), name, path) for name, path in unpacked.items()}
+    texts = {name: _checked(_read(path), name, path) for name, path in unpacked.items()}
     packed = [name for name in names if name not in texts]
     if not packed:
         return texts
@@ -104,14 +122,23 @@ def _find_unpacked(name: str) -> Path | None:
     return None
 
 
+def _read(path: Path) -> bytes:
+    """A file, unless it is too large to be an official one."""
+    if path.stat().st_size > _MOST_OF_FILE:
+        raise UserError(f"{path} is too large to be a file of bAbI; put the official one there")
+    return path.read_bytes()
+
+
 def _members(path: Path, names: Collection[str]) -> dict[str, bytes]:
     """The contents of those files that the archive holds, without unpacking anything."""
     found = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with _Bounded(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
             for member in archive:
                 name = member.name.removeprefix("./").removeprefix(f"{FOLDER}/")
                 if name in names and member.isfile():
+                    if member.size > _MOST_OF_FILE:  # a sparse one takes no room in the archive
+                        raise UserError(f"{path}: {name} is too large; get the archive again")
                     found[name] = archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise UserError(f"{path}: not a whole tar.gz file ({error}); get it again") from error
@@ -125,6 +152,7 @@ def _checksums() -> dict[str, str]:
 
 
 def _hashes(content: bytes) -> tuple[str, str]:
+    content = content.replace(b"\r\n", b"\n")
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     return hashlib.sha256(content).hexdigest(), f"git blob {blob}"
 

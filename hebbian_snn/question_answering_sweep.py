@@ -21,7 +21,6 @@ from common.paths import CHECKPOINTS, RUNS
 from common.runs import network_file
 from common.settings import overrides_from_args
 from datasets.babi import EMBEDDED_STORIES, load_babi
-from datasets.babi_stories import STORIES
 from datasets.choices import Data
 from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
@@ -88,8 +87,7 @@ def sweep_jobs(
     """The trainings of every task with every readout delay, delay by delay.
 
     Args:
-        data: ``embedded`` leaves tasks without generated stories out; ``auto`` and ``real`` mean
-            the official files.
+        data: ``auto`` and ``real`` mean the official files.
         flags: further ones of ``question_answering_task.py``, for all.
         folder: of the checkpoints (None: shipped ones and runs/).
 
@@ -98,8 +96,6 @@ def sweep_jobs(
     jobs = []
     for delay in delays:
         for task in tasks:
-            if data == "embedded" and task not in STORIES:
-                continue
             words = (*flags, "--task", str(task), "--readout_delay", str(delay))
             # The default is not told: what is trained by hand is the same training.
             words += ("--data", data) if data != "auto" else ()

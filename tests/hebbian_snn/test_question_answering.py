@@ -443,15 +443,13 @@ def test_training_ends_when_every_question_is_answered(tmp_path):
 def test_the_twin_learns_generated_stories(tmp_path):
     from hebbian_snn import question_answering_task_relu as twin
 
-    more = words("--embedding_size 40 --memory_size 50 --batch_size 50 --epochs 30 --task 4")
+    more = words("--embedding_size 40 --memory_size 50 --batch_size 50 --epochs 6 --task 20")
     assert run(tmp_path, *more, task=twin) == 0
     metadata = finished(tmp_path).metadata
     assert metadata["settings"]["relu"]
-    assert metadata["test"]["accuracy"] > 0.5  # the more frequent of two rooms is chance
+    assert metadata["test"]["accuracy"] > 0.5  # the most frequent answer is right for 19 %
 
 
-def test_tasks_that_cannot_be_had_are_one_sentence(tmp_path, capsys):
-    assert run(tmp_path, "--task", "7") == 1
-    assert "task 7 (counting) has no generated stories" in capsys.readouterr().err
+def test_unknown_tasks_are_one_sentence(tmp_path, capsys):
     assert run(tmp_path, "--task", "21") == 1
     assert "must be at most 20, not 21" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_jobs_are_named_as_their_trainings_name_them(tmp_path):
         "torchrun --nproc_per_node 2 -m"
     )
     twins = sweep.sweep_jobs([4, 7], [30, 1], "embedded", ("--relu", "--ten_k", "0"), tmp_path)
-    assert [job.name for job in twins] == ["babi_relu_4_1k_embedded"]
+    assert [job.name for job in twins] == [*("babi_relu_4_1k_embedded", "babi_relu_7_1k_embedded")]
 
 
 def test_only_what_is_missing_is_trained_and_failures_are_told(tmp_path, monkeypatch):
