@@ -68,6 +68,9 @@ class IFParameters(NamedTuple):
         return 1.0
 
 
+LEAST_TRACE = 1e-7
+"""Traces below count as 0: with tau 20 ms, from 262 steps after a single spike on."""
+
 State = TypeVar("State")
 
 NeuronParameters = LIFParameters | IFParameters
@@ -133,11 +136,14 @@ def lif_step(
 def trace_step(trace: Tensor, spikes: Tensor, tau: float) -> Tensor:
     """The exponential trace after a step: exp(-1 / tau) trace + (1 - exp(-1 / tau)) spikes.
 
+    A trace below :data:`LEAST_TRACE` becomes 0; gradients pass as if it did not.
+
     Args:
         trace: (B, N), from 0. spikes: (B, N). tau: time constant, ms.
     """
     decay = trace_decay(tau)
-    return decay * trace + (1 - decay) * spikes
+    trace = decay * trace + (1 - decay) * spikes
+    return trace + (trace * (trace >= LEAST_TRACE) - trace).detach()
 
 
 def trace_decay(tau: float) -> float:

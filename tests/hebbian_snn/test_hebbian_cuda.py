@@ -128,6 +128,14 @@ def test_writing_from_rest(cuda, steps, feedback):
     agree(lambda x, b: write(x, LIFParameters(), b, feedback), (keys, values, None, None))
 
 
+def test_writing_after_traces_have_ended(cuda):
+    *currents, mem, state = write_inputs(2, 6, 5)
+    traces = {x: getattr(state, x) * 1e-6 for x in ("key_trace", "value_trace")}
+    inputs = (*(x - 4 for x in currents), mem, state._replace(**traces))
+    expected, _ = agree(lambda x, b: write(x, LIFParameters(), b), inputs)
+    assert 0 < (expected[-1] == 0).double().mean() < 1
+
+
 @some_neurons
 @pytest.mark.parametrize("delay", sized([1, 7, 30, 70], [2]))
 def test_reading(cuda, neuron, delay):

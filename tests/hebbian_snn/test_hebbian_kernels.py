@@ -1,5 +1,8 @@
 """The kernels: the plain loops against one-sample Python, the compiled ones against the plain."""
 
+import multiprocessing
+import threading
+
 import numba
 import pytest
 import torch
@@ -132,6 +135,17 @@ def test_compiled_writing_where_one_side_is_silent(silent):
     inputs = write_inputs(SIZE, 130, N, seed=3)
     inputs[silent][:, :100] = 0
     agree(lambda x, b: write(x, LIFParameters(), b), (*inputs[:2], None, None))
+
+
+def test_compiled_writing_after_traces_have_ended():
+    """Most traces fall below the least one within the first segments; some keys spike again."""
+    *currents, mem, state = write_inputs(SIZE, 200, N, seed=5)
+    for x in currents:
+        x[:, :150] = -0.2
+    state = state._replace(key_trace=state.key_trace * 1e-3, value_trace=state.value_trace * 1e-3)
+    expected, found = agree(lambda x, b: write(x, LIFParameters(), b), (*currents, mem, state))
+    assert 0 < (expected[-2] == 0).double().mean() < 1
+    assert found[0][:, 150:].any()
 
 
 @neurons
@@ -311,6 +325,29 @@ def test_a_thread_takes_at_least_four_samples(count, expected):
         numba.set_num_threads(threads)
     assert len(bounds) == expected
     assert sorted(n for bound in bounds for n in range(*bound)) == list(range(count))
+
+
+def test_threads_stay_for_the_next_call_and_a_forked_process_has_its_own():
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("numba has one thread here")
+
+    def names():
+        found = set()
+        shares.in_shares(lambda *_: found.add(threading.current_thread().name), 8)
+        return found
+
+    threads = numba.get_num_threads()
+    try:
+        numba.set_num_threads(2)
+        before = names()
+        assert names() == before
+        child = multiprocessing.get_context("fork").Process(target=names)
+        child.start()
+        child.join(20)
+        assert child.exitcode == 0, "a child that waits for its parent's threads does not end"
+    finally:
+        numba.set_num_threads(threads)
+        child.kill()
 
 
 def test_an_empty_batch():

@@ -93,6 +93,16 @@ def test_the_trace_of_one_spike_decays():
         assert trace.item() == pytest.approx((1 - math.exp(-1 / 20)) * math.exp(-t / 20))
 
 
+def test_a_trace_ends_below_1e_7_and_its_gradient_does_not():
+    before = torch.tensor([1.1e-7, 0.9e-7, 0.0], dtype=torch.float64, requires_grad=True)
+    spikes = torch.tensor([0.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
+    decay = math.exp(-1 / 20)
+    trace = trace_step(before, spikes, 20.0)
+    assert trace.tolist() == [pytest.approx(1.1e-7 * decay), 0, 0]
+    found = torch.autograd.grad(trace.sum(), (before, spikes))
+    assert [x.tolist() for x in found] == [pytest.approx([x] * 3) for x in (decay, 1 - decay)]
+
+
 def test_plasticity_is_the_rule_for_every_synapse():
     draw = Draw(0)
     mem, value, key = draw.normal(2, 3, 3), draw.uniform(2, 3), draw.uniform(2, 3)

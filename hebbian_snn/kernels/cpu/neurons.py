@@ -1,6 +1,10 @@
-"""Neurons in compiled code: a step forwards, and a step backwards along their history.
+"""Neurons in compiled code: a population's step forwards, and a step backwards along its history.
 
-Functions that take ``t`` and ``i`` are about step t of neuron i of one sample.
+Every loop runs over all neurons of one sample and touches few arrays, so that it becomes vector
+instructions: a loop is only vectorised where the arrays that it writes to can be told apart from
+all others with few comparisons. Arrays are of one sample, (N,) or with a step in front, (T, N).
+What is called in every step takes arrays, not tuples of arrays: taking one out of a tuple, like
+taking a slice, counts a reference atomically, and that costs more than such a loop.
 """
 
 from __future__ import annotations
@@ -33,15 +37,6 @@ class Neurons(NamedTuple):
     v: np.ndarray
     z: np.ndarray
     r: np.ndarray
-
-
-class History(NamedTuple):
-    """All steps of one sample's neurons, (T + 1, N) each: row t is after t steps, row 0 the start;
-    ``slopes`` are the derivatives of the spikes with respect to the membranes."""
-
-    v: np.ndarray
-    z: np.ndarray
-    slopes: np.ndarray
 
 
 def constants(neuron: NeuronParameters, dtype: torch.dtype) -> Constants:
@@ -78,86 +73,107 @@ def gradient_copy(gradient: Tensor | None, shape: Sequence[int], like: Tensor) -
 
 
 @numba.njit(cache=True)
-def sample(neurons, b):
-    """The neurons of one sample."""
-    return Neurons(neurons.v[b], neurons.z[b], neurons.r[b])
-
-
-@numba.njit(cache=True)
 def empty_history(steps, n, like):
-    """Room for a history, of the type of number of ``like``."""
-    shape = (steps + 1, n)
-    return History(
-        np.empty(shape, like.dtype), np.empty(shape, like.dtype), np.empty(shape, like.dtype)
-    )
+    """Room for membranes, spikes and their slopes, (T + 1, N) each: row t is after t steps, row 0
+    the start. Slopes are the derivatives of the spikes with respect to the membranes."""
+    shape, dtype = (steps + 1, n), like.dtype
+    return np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, dtype)
 
 
 @numba.njit(cache=True)
-def fire(v, z, r, current, p):
-    """Membrane, spike and counter of a neuron after a step."""
-    one = type(v)(1)
+def copy_row(source, s, target, t):
+    """Row s of an array becomes row t of another."""
+    for i in range(source.shape[1]):
+        target[t, i] = source[s, i]
+
+
+@numba.njit(cache=True)
+def put_row(source, target, t):
+    """An (N,) array becomes row t of another."""
+    for i in range(source.size):
+        target[t, i] = source[i]
+
+
+@numba.njit(cache=True)
+def add_row(source, s, target, t, factor):
+    """Row s of an array, ``factor`` times, is added to row t of another."""
+    for i in range(target.shape[1]):
+        target[t, i] += factor * source[s, i]
+
+
+@numba.njit(cache=True)
+def advance(v, z, r, currents, t, p):
+    """All neurons through a step with row t of the currents, in place."""
+    n = v.size
     if p.perfect_reset:
-        v = p.decay * v * (one - z) + p.gain * current
+        one = v.dtype.type(1)
+        for i in range(n):
+            v[i] = p.decay * v[i] * (one - z[i]) + p.gain * currents[t, i]
     else:
-        v = p.decay * v + p.gain * current - z * p.thr
-    fired = (v > p.thr) & (r == 0)
-    waited = max(r - np.int32(1), np.int32(0))
-    return v, one if fired else one - one, p.refractory if fired else waited
+        for i in range(n):
+            v[i] = p.decay * v[i] + p.gain * currents[t, i] - z[i] * p.thr
+    spike(v, z, r, p)
 
 
 @numba.njit(cache=True)
-def step(neurons, i, current, p):
-    """Neuron i through a step, in place; returns its spike."""
-    neurons.v[i], neurons.z[i], neurons.r[i] = fire(
-        neurons.v[i], neurons.z[i], neurons.r[i], current, p
-    )
-    return neurons.z[i]
+def spike(v, z, r, p):
+    """Spikes and counters after a step from the membranes after it, in place."""
+    one, rest, count = v.dtype.type(1), v.dtype.type(0), np.int32(1)
+    for i in range(v.size):
+        fired = (v[i] > p.thr) & (r[i] == 0)
+        waited = r[i] - count if r[i] > 0 else r[i]
+        z[i] = one if fired else rest
+        r[i] = p.refractory if fired else waited
 
 
 @numba.njit(cache=True)
-def slope_at(v, r, p):
-    """Derivative of a step's spike with respect to its membrane; r is the counter before."""
-    one = type(v)(1)
-    height = p.dampening * max(one - abs((v - p.thr) / p.thr), one - one) / p.thr
-    return height if r == 0 else one - one
+def slope_row(v, r, slopes, t, p):
+    """Row t becomes the derivatives of a step's spikes with respect to its membranes; r are the
+    counters before the step."""
+    one, rest = v.dtype.type(1), v.dtype.type(0)
+    height, scale = p.dampening / p.thr, one / p.thr
+    for i in range(v.size):
+        u = (v[i] - p.thr) * scale
+        distance = u if u > rest else -u
+        slope = height * (one - distance)
+        slopes[t, i] = slope if (r[i] == 0) & (slope > rest) else rest
 
 
 @numba.njit(cache=True)
-def start_history(history, start):
-    """Fill in row 0."""
-    for i in range(start.v.size):
-        history.v[0, i] = start.v[i]
-        history.z[0, i] = start.z[i]
+def replay(membranes, first, last, v, z, r, p, vs, zs, slopes):
+    """Fill in the history of the steps from ``first`` to ``last`` from the neurons before them,
+    which go along, and from (T, N) membranes."""
+    put_row(v, vs, 0)
+    put_row(z, zs, 0)
+    for t in range(first, last):
+        c = t - first + 1
+        for i in range(v.size):
+            v[i] = membranes[t, i]
+        slope_row(v, r, slopes, c, p)
+        spike(v, z, r, p)
+        put_row(v, vs, c)
+        put_row(z, zs, c)
 
 
 @numba.njit(cache=True)
-def replay(membranes, start, p, history):
-    """Fill in the history of neurons from their state at the start and (T, N) membranes."""
-    start_history(history, start)
-    r = start.r.copy()
-    one = membranes.dtype.type(1)
-    for t in range(len(membranes)):
-        for i in range(r.size):
-            v = membranes[t, i]
-            fired = (v > p.thr) & (r[i] == 0)
-            history.v[t + 1, i] = v
-            history.z[t + 1, i] = one if fired else one - one
-            history.slopes[t + 1, i] = slope_at(v, r[i], p)
-            r[i] = p.refractory if fired else max(r[i] - np.int32(1), np.int32(0))
+def step_back(vs, zs, slopes, c, d_currents, t, d_v, d_z, p):
+    """All neurons backwards through step c of their history.
 
-
-@numba.njit(inline="always")
-def step_back(history, t, i, d_spike, d_neurons, p):
-    """Neuron i backwards through step t; returns the gradient of its current.
-
-    ``d_spike`` is what reaches the step's spike from outside. ``d_neurons`` holds the gradients of
-    membrane and spike that come from later steps, and then those of the step before.
+    Row t of ``d_currents`` is what reaches the step's spikes from outside and becomes the gradient
+    of the currents. ``d_v`` and ``d_z`` are the gradients of membranes and spikes that come from
+    later steps, and then those of the step before.
     """
-    d_v = d_neurons.v[i] + (d_spike + d_neurons.z[i]) * history.slopes[t + 1, i]
+    n = d_v.size
+    for i in range(n):
+        d_v[i] += (d_currents[t, i] + d_z[i]) * slopes[c + 1, i]
     if p.perfect_reset:
-        d_neurons.z[i] = -p.decay * history.v[t, i] * d_v
-        d_neurons.v[i] = p.decay * (d_v - history.z[t, i] * d_v)
+        for i in range(n):
+            d_z[i] = -p.decay * vs[c, i] * d_v[i]
+        for i in range(n):
+            d_currents[t, i] = p.gain * d_v[i]
+            d_v[i] = p.decay * (d_v[i] - zs[c, i] * d_v[i])
     else:
-        d_neurons.z[i] = -p.thr * d_v
-        d_neurons.v[i] = p.decay * d_v
-    return p.gain * d_v
+        for i in range(n):
+            d_currents[t, i] = p.gain * d_v[i]
+            d_z[i] = -p.thr * d_v[i]
+            d_v[i] = p.decay * d_v[i]

@@ -17,14 +17,16 @@ from torch import Tensor
 from hebbian_snn.kernels import Read, ReadingState
 from hebbian_snn.kernels.cpu.neurons import (
     Neurons,
+    add_row,
+    advance,
     arrays,
     constants,
     copies,
+    copy_row,
     empty_history,
     gradient_copy,
+    put_row,
     replay,
-    sample,
-    step,
     step_back,
 )
 from hebbian_snn.kernels.cpu.threads import in_shares
@@ -65,7 +67,7 @@ class _Read(torch.autograd.Function):
         in_shares(
             _read,
             size,
-            *arrays(currents, weight.T, mem, delayed),
+            *arrays(currents, weight.T, mem.mT, delayed),
             p,
             (Neurons(*arrays(*after[:3])), Neurons(*arrays(*after[3:]))),
             arrays(*spikes),
@@ -98,72 +100,77 @@ class _Read(torch.autograd.Function):
         )
         heard = torch.cat([delayed, value_spikes], 1)[:, : d_keys.shape[1]]
         d_weight = d_keys.flatten(0, 1).T @ heard.flatten(0, 1)
-        d_mem = d_values.transpose(1, 2) @ key_spikes
+        d_mem = (key_spikes.mT @ d_values).mT  # laid out as writing wants it
         d_state[2] = d_state[5] = None
         return d_keys, d_weight, d_mem, *d_state, d_delayed, None, None
 
 
 @numba.njit(cache=True, fastmath=_FAST)
-def _add_rows(factors, rows, out):
-    """out += factors @ rows, fast where many factors are 0."""
-    for i in range(factors.size):
-        if factors[i] != 0:
-            for j in range(out.size):
-                out[j] += factors[i] * rows[i, j]
+def _add_rows(factors, f, rows, out, t):
+    """Row t of ``out`` += row f of ``factors`` @ rows, fast where many factors are 0."""
+    for i in range(factors.shape[1]):
+        factor = factors[f, i]
+        if factor != 0:
+            for j in range(out.shape[1]):
+                out[t, j] += factor * rows[i, j]
 
 
 @numba.njit(cache=True, nogil=True)
 def _read(begin, end, currents, weight, mem, delayed, p, neurons, spikes, kept):
-    """The samples from ``begin`` to ``end``; ``weight`` is transposed."""
+    """The samples from ``begin`` to ``end``; ``weight`` and ``mem`` are transposed."""
     steps, n = currents.shape[1:]
     delay = delayed.shape[1]
-    columns = np.empty((n, n), mem.dtype)
-    current = np.empty(n, mem.dtype)
+    current = np.empty((2, n), mem.dtype)
+    recorded = len(kept[0]) > 0
     for b in range(begin, end):
-        key, value = sample(neurons[0], b), sample(neurons[1], b)
-        for i in range(n):
-            for j in range(n):
-                columns[j, i] = mem[b, i, j]
+        key_v, key_z, key_r = neurons[0].v[b], neurons[0].z[b], neurons[0].r[b]
+        value_v, value_z, value_r = neurons[1].v[b], neurons[1].z[b], neurons[1].r[b]
+        inputs, before, columns = currents[b], delayed[b], mem[b]
+        keys, values = spikes[0][b], spikes[1][b]
+        kept_keys, kept_values = kept[0][b], kept[1][b]  # not looked at unless recorded
         for t in range(steps):
-            for j in range(n):
-                current[j] = currents[b, t, j]
-            heard = delayed[b, t] if t < delay else spikes[1][b, t - delay]
-            _add_rows(heard, weight, current)
-            for j in range(n):
-                spikes[0][b, t, j] = step(key, j, current[j], p)
-            current[:] = 0
-            _add_rows(key.z, columns, current)
-            for i in range(n):
-                spikes[1][b, t, i] = step(value, i, current[i], p)
-            for i in range(n if len(kept[0]) else 0):
-                kept[0][b, t, i], kept[1][b, t, i] = key.v[i], value.v[i]
+            copy_row(inputs, t, current, 0)
+            if t < delay:
+                _add_rows(before, t, weight, current, 0)
+            else:
+                _add_rows(values, t - delay, weight, current, 0)
+            advance(key_v, key_z, key_r, current, 0, p)
+            put_row(key_z, keys, t)
+            current[1, :] = 0
+            _add_rows(keys, t, columns, current, 1)
+            advance(value_v, value_z, value_r, current, 1, p)
+            put_row(value_z, values, t)
+            if recorded:
+                put_row(key_v, kept_keys, t)
+                put_row(value_v, kept_values, t)
 
 
 @numba.njit(cache=True, nogil=True)
 def _read_back(begin, end, v, weight, mem, neurons, p, d_keys, d_values, d_neurons, d_delayed):
-    """The samples from ``begin`` to ``end`` backwards."""
+    """The samples from ``begin`` to ``end`` backwards; ``mem`` is not transposed."""
     steps, n = d_keys.shape[1:]
     delay = d_delayed.shape[1]
-    key, value = empty_history(steps, n, mem), empty_history(steps, n, mem)
+    key_v, key_z, key_slopes = empty_history(steps, n, mem)
+    value_v, value_z, value_slopes = empty_history(steps, n, mem)
     d_heard = np.empty((steps, n), mem.dtype)
-    d_key_spikes = np.empty(n, mem.dtype)
+    one = mem.dtype.type(1)
     for b in range(begin, end):
-        replay(v[0][b], sample(neurons[0], b), p, key)
-        replay(v[1][b], sample(neurons[1], b), p, value)
-        d_key, d_value = sample(d_neurons[0], b), sample(d_neurons[1], b)
+        for k in range(2):
+            now, history = neurons[k], (key_v, key_z, key_slopes)
+            if k == 1:
+                history = (value_v, value_z, value_slopes)
+            start = now.v[b].copy(), now.z[b].copy(), now.r[b].copy()
+            replay(v[k][b], 0, steps, *start, p, *history)
+        d_key_v, d_key_z = d_neurons[0].v[b], d_neurons[0].z[b]
+        d_value_v, d_value_z = d_neurons[1].v[b], d_neurons[1].z[b]
+        d_key, d_value, rows, d_before = d_keys[b], d_values[b], mem[b], d_delayed[b]
         d_heard[:] = 0
         for t in range(steps - 1, -1, -1):
-            for i in range(n):
-                d_spike = d_values[b, t, i]
-                if t + delay < steps:
-                    d_spike += d_heard[t + delay, i]
-                d_values[b, t, i] = step_back(value, t, i, d_spike, d_value, p)
-            for j in range(n):
-                d_key_spikes[j] = d_keys[b, t, j]
-            _add_rows(d_values[b, t], mem[b], d_key_spikes)
-            for j in range(n):
-                d_keys[b, t, j] = step_back(key, t, j, d_key_spikes[j], d_key, p)
-            _add_rows(d_keys[b, t], weight, d_heard[t])
+            if t + delay < steps:
+                add_row(d_heard, t + delay, d_value, t, one)
+            step_back(value_v, value_z, value_slopes, t, d_value, t, d_value_v, d_value_z, p)
+            _add_rows(d_value, t, rows, d_key, t)
+            step_back(key_v, key_z, key_slopes, t, d_key, t, d_key_v, d_key_z, p)
+            _add_rows(d_key, t, weight, d_heard, t)
         for t in range(min(delay, steps)):
-            for i in range(n):
-                d_delayed[b, t, i] = d_heard[t, i]
+            copy_row(d_heard, t, d_before, t)

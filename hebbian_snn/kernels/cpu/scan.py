@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from torch import Tensor
 
 from hebbian_snn.kernels.cpu.neurons import (
     Constants,
     Neurons,
+    add_row,
+    advance,
     arrays,
     constants,
     copies,
     empty_history,
-    fire,
     gradient_copy,
-    slope_at,
-    start_history,
-    step,
+    put_row,
+    slope_row,
     step_back,
 )
 from hebbian_snn.kernels.cpu.threads import in_shares
@@ -93,6 +94,7 @@ class _Scan(torch.autograd.Function):
             *arrays(d_spikes, d_currents),
             Neurons(*arrays(d_v, d_z, state[2])),
             *arrays(d_thr),
+            ctx.needs_input_grad[1],
         )
         total = d_thr.sum().to(thr.dtype) if ctx.needs_input_grad[1] else None
         return d_currents, total, d_v, d_z, None, None, None
@@ -103,71 +105,87 @@ def _tiles(n: int) -> int:
 
 
 @numba.njit(cache=True)
-def _tile(neurons, b, part):
-    return Neurons(neurons.v[b, part], neurons.z[b, part], neurons.r[b, part])
+def _take(whole, b, t, first, row):
+    """The first row becomes the tile from neuron ``first`` on, in step t of sample b."""
+    for i in range(row.shape[1]):
+        row[0, i] = whole[b, t, first + i]
+
+
+@numba.njit(cache=True)
+def _give(part, whole, b, t, first):
+    """The way back of :func:`_take`, from an (N,) array."""
+    for i in range(part.size):
+        whole[b, t, first + i] = part[i]
 
 
 @numba.njit(cache=True, nogil=True)
 def _scan(begin, end, currents, steps, p, neurons, spikes):
     """The tiles from ``begin`` to ``end``, counted sample by sample."""
-    tiles = -(-currents.shape[2] // TILE)
+    n = currents.shape[2]
     for task in range(begin, end):
-        b, first = task // tiles, (task % tiles) * TILE
+        b, first = divmod(task, -(-n // TILE))
+        first *= TILE
         part = slice(first, first + TILE)
-        _advance(currents[b, :, part], steps, p, _tile(neurons, b, part), spikes[b, :, part])
-
-
-@numba.njit(cache=True)
-def _advance(currents, steps, p, neurons, spikes):
-    for t in range(len(spikes)):
-        current = currents[t // steps]
-        for i in range(current.size):
-            spikes[t, i] = step(neurons, i, current[i], p)
+        v, z, r = neurons.v[b, part].copy(), neurons.z[b, part].copy(), neurons.r[b, part].copy()
+        current = np.empty((1, v.size), v.dtype)
+        for item in range(currents.shape[1]):
+            _take(currents, b, item, first, current)
+            for t in range(item * steps, (item + 1) * steps):
+                advance(v, z, r, current, 0, p)
+                _give(z, spikes, b, t, first)
+        neurons.v[b, part], neurons.z[b, part], neurons.r[b, part] = v, z, r
 
 
 @numba.njit(cache=True, nogil=True)
-def _scan_back(begin, end, currents, steps, p, neurons, d_spikes, d_currents, d_neurons, d_thr):
-    """The tiles from ``begin`` to ``end`` backwards."""
-    tiles = -(-currents.shape[2] // TILE)
-    history = empty_history(d_spikes.shape[1], TILE, currents)
+def _scan_back(
+    begin, end, currents, steps, p, neurons, d_spikes, d_currents, d_neurons, d_thr, trained
+):
+    """The tiles from ``begin`` to ``end`` backwards; with ``trained``, the threshold's gradient
+    too."""
+    items, n, one = currents.shape[1], currents.shape[2], currents.dtype.type(1)
+    vs, zs, slopes = empty_history(d_spikes.shape[1], min(TILE, n), currents)
     for task in range(begin, end):
-        b, first = task // tiles, (task % tiles) * TILE
+        b, first = divmod(task, -(-n // TILE))
+        first *= TILE
         part = slice(first, first + TILE)
-        _fire_again(currents[b, :, part], steps, p, _tile(neurons, b, part), history)
-        d_thr[task] = _walk_back(
-            history,
-            steps,
-            p,
-            d_spikes[b, :, part],
-            d_currents[b, :, part],
-            _tile(d_neurons, b, part),
-        )
+        v, z, r = neurons.v[b, part].copy(), neurons.z[b, part].copy(), neurons.r[b, part].copy()
+        row, total = np.empty((2, v.size), v.dtype), 0.0
+        _fire_again(currents, b, first, steps, p, v, z, r, r.copy(), row, vs, zs, slopes)
+        d_v, d_z = d_neurons.v[b, part].copy(), d_neurons.z[b, part].copy()
+        for item in range(items - 1, -1, -1):
+            row[1, :] = 0
+            for t in range((item + 1) * steps - 1, item * steps - 1, -1):
+                _take(d_spikes, b, t, first, row)
+                if trained:
+                    total += _threshold_back(vs, zs, slopes, t, row, d_v, d_z, p)
+                step_back(vs, zs, slopes, t, row, 0, d_v, d_z, p)
+                add_row(row, 0, row, 1, one)
+            _give(row[1], d_currents, b, item, first)
+        d_neurons.v[b, part], d_neurons.z[b, part], d_thr[task] = d_v, d_z, total
 
 
 @numba.njit(cache=True)
-def _fire_again(currents, steps, p, start, history):
-    start_history(history, start)
-    r = start.r.copy()
-    for t in range(len(currents) * steps):
-        current = currents[t // steps]
+def _fire_again(currents, b, first, steps, p, v, z, r, before, row, vs, zs, slopes):
+    """Fill in the history of a tile; its neurons go along."""
+    put_row(v, vs, 0)
+    put_row(z, zs, 0)
+    for t in range(currents.shape[1] * steps):
+        _take(currents, b, t // steps, first, row)
         for i in range(r.size):
-            v, z, after = fire(history.v[t, i], history.z[t, i], r[i], current[i], p)
-            history.v[t + 1, i], history.z[t + 1, i] = v, z
-            history.slopes[t + 1, i] = slope_at(v, r[i], p)
-            r[i] = after
+            before[i] = r[i]
+        advance(v, z, r, row, 0, p)
+        slope_row(v, before, slopes, t + 1, p)
+        put_row(v, vs, t + 1)
+        put_row(z, zs, t + 1)
 
 
 @numba.njit(cache=True)
-def _walk_back(history, steps, p, d_spikes, d_currents, d_neurons):
-    """Gradients of currents and start, in place; returns that of the threshold."""
+def _threshold_back(vs, zs, slopes, t, d_spikes, d_v, d_z, p):
+    """The threshold's gradient from step t, whose spikes' gradients are the first row."""
     d_thr = 0.0
-    d_currents[:] = 0
-    for t in range(len(d_spikes) - 1, -1, -1):
-        d_current = d_currents[t // steps]
-        for i in range(d_current.size):
-            d_u = (d_spikes[t, i] + d_neurons.z[i]) * history.slopes[t + 1, i]
-            d_thr -= d_u * history.v[t + 1, i] / p.thr
-            if not p.perfect_reset:
-                d_thr -= (d_neurons.v[i] + d_u) * history.z[t, i]
-            d_current[i] += step_back(history, t, i, d_spikes[t, i], d_neurons, p)
+    for i in range(d_v.size):
+        d_u = (d_spikes[0, i] + d_z[i]) * slopes[t + 1, i]
+        d_thr -= d_u * vs[t + 1, i] / p.thr
+        if not p.perfect_reset:
+            d_thr -= (d_v[i] + d_u) * zs[t, i]
     return d_thr

@@ -251,7 +251,8 @@ def _load_rule(numbers):
 
 @triton.jit
 def _trace(before, spikes, rule):
-    return rule.trace_decay * before + rule.trace_gain * spikes
+    trace = rule.trace_decay * before + rule.trace_gain * spikes
+    return tl.where(trace < 1e-7, 0.0, trace)  # hebbian_snn.neurons.LEAST_TRACE
 
 
 @triton.jit
