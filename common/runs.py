@@ -30,6 +30,7 @@ from common.distributed import ALONE, Distributed
 from common.errors import UserError
 from common.files import lock_now, remove_temporaries, write_json
 from common.paths import CHECKPOINTS, ROOT, RUNS
+from common.protocol import add_protocol
 from common.records import this_command
 from common.settings import differences, from_dict, to_dict
 from common.training import log_lines
@@ -75,6 +76,7 @@ class RunFiles:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --seed, --device, --name, --out, --partial, --overwrite and --snapshot."""
     parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and noise")
+    add_protocol(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--name",
@@ -109,6 +111,14 @@ def check_same_run(there: Mapping[str, Any], here: Mapping[str, Any], path: Path
             f"{path} is of a training with other settings or data ({'; '.join(different)}); give "
             "the same flags, another --name or --out, or --overwrite to train from the start"
         )
+
+
+def upgraded_run(kind: type, run: dict[str, Any], source: str | Path) -> dict[str, Any]:
+    """What a training state says of its run, with the settings (of class ``kind``) that are newer
+    than it; ``source`` names it in error messages."""
+    others = {key: run[key] for key in ("seed", "data") if key in run}
+    settings = {key: value for key, value in run.items() if key not in others}
+    return {**to_dict(from_dict(kind, settings, str(source))), **others}
 
 
 @contextlib.contextmanager
@@ -253,7 +263,8 @@ def _write_snapshot(model: str, settings: Any, seed: int, files: RunFiles) -> st
         raise UserError(f"there is no unfinished training {files.state} to take a snapshot of")
     state = load_training_state(files.state)
     data = state["run"].get("data")
-    check_same_run(state["run"], {**to_dict(settings), "seed": seed, "data": data}, files.state)
+    there = upgraded_run(type(settings), state["run"], files.state)
+    check_same_run(there, {**to_dict(settings), "seed": seed, "data": data}, files.state)
     if not state["best"]:
         raise UserError(f"the training {files.state} has no network to show yet; let it go on")
     more = {

@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 
 from common.errors import UserError
 from common.files import read_yaml
+from common.protocol import paper_values
 
 T = TypeVar("T")
 
@@ -72,15 +73,21 @@ class _Leaf:
 # ------------------------------------------------------------------ values in and out of files
 
 
-def load_settings(cls: type[T], path: str | Path, overrides: Mapping | None = None) -> T:
+def load_settings(
+    cls: type[T], path: str | Path, overrides: Mapping | None = None, paper: bool = False
+) -> T:
     """Read settings of class ``cls`` from the YAML file ``path``.
 
     ``overrides`` is a nested mapping laid over the file, as :func:`overrides_from_args` gives it.
+    With ``paper`` the values of :func:`common.protocol.paper_values` come first.
     Raises :class:`UserError` when the file is missing or unreadable, or when a key is unknown,
     missing, of the wrong type, not finite or out of range.
     """
     path = Path(path)
     values = read_yaml(path, f"there is no settings file {path}; check the name")
+    if paper:
+        for key, value in paper_values(path).items():
+            values[key] = {**values[key], **value} if isinstance(value, Mapping) else value
     settings = from_dict(cls, values, str(path))
     if not overrides:
         return settings
@@ -94,8 +101,11 @@ def load_settings(cls: type[T], path: str | Path, overrides: Mapping | None = No
 def from_dict(cls: type[T], mapping: Any, source: str = "settings") -> T:
     """Build ``cls`` from a nested mapping; ``source`` names its origin in error messages.
 
-    Fields with a default may be left out. Raises :class:`UserError` as :func:`load_settings`.
+    Fields with a default may be left out. A class method ``migrated(mapping)`` of ``cls`` reads
+    what earlier versions wrote. Raises :class:`UserError` as :func:`load_settings`.
     """
+    if isinstance(mapping, Mapping) and hasattr(cls, "migrated"):
+        mapping = cls.migrated(mapping)
     return _build(cls, mapping, source, prefix="")
 
 
@@ -144,6 +154,11 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
             help=_help(leaf),
             **_argparse_options(leaf.kind),
         )
+
+
+def flag_names(cls: type) -> set[str]:
+    """The names of the flags of :func:`add_arguments`, without ``--``."""
+    return {leaf.name for leaf in _leaves(cls)}
 
 
 def overrides_from_args(cls: type, namespace: argparse.Namespace) -> dict[str, Any]:

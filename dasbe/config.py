@@ -192,12 +192,16 @@ def known_datasets() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith(_OTHERS))
 
 
-def dataset_settings(dataset: str, overrides: dict[str, Any] | None = None) -> Settings:
+def dataset_settings(
+    dataset: str, overrides: dict[str, Any] | None = None, paper: bool = False
+) -> Settings:
     """The settings of a dataset, with nested overrides laid over the file.
+
+    ``paper``: the paper's protocol, also where the file differs from it.
 
     Raises :class:`UserError` for an unknown dataset, and as ``common.settings.load_settings``.
     """
     if dataset not in known_datasets():
         known = ", ".join(known_datasets())
         raise UserError(f"unknown dataset {dataset!r}; DASBE knows {known}")
-    return load_settings(Settings, FOLDER / f"{dataset}.yaml", overrides)
+    return load_settings(Settings, FOLDER / f"{dataset}.yaml", overrides, paper)

@@ -22,6 +22,7 @@ from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError, command_line
 from common.learner import Learner
+from common.protocol import said_protocol
 from common.runs import RunFiles, add_run_arguments, finish_run, open_run
 from common.settings import add_arguments, overrides_from_args, to_dict
 from common.training import (
@@ -116,9 +117,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--dataset is missing; choose one of {', '.join(known_datasets())}")
     overrides = overrides_from_args(Settings, args)
     del overrides["dataset"]  # names the settings file
-    settings = dataset_settings(args.dataset, overrides)
+    settings = dataset_settings(args.dataset, overrides, args.protocol == "paper")
+    paper = dataset_settings(args.dataset, paper=True)
     with (
         distributed(args, args.device) as group,
+        said_protocol(settings, paper, group),
         open_run(MODEL, args.dataset, settings, args, group) as files,
     ):
         if files.done:

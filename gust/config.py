@@ -132,9 +132,11 @@ class Settings:
         return f"shapes_multiobj_{self.train_objects}_3"
 
 
-def gust_settings(overrides: dict[str, Any] | None = None) -> Settings:
+def gust_settings(overrides: dict[str, Any] | None = None, paper: bool = False) -> Settings:
     """The paper's settings, with nested overrides laid over the file.
+
+    ``paper``: the paper's protocol, also where the file differs from it.
 
     Raises :class:`UserError` as ``common.settings.load_settings``.
     """
-    return load_settings(Settings, FILE, overrides)
+    return load_settings(Settings, FILE, overrides, paper)

@@ -30,6 +30,7 @@ from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import command_line
 from common.learner import Learner
+from common.protocol import said_protocol
 from common.runs import RunFiles, add_run_arguments, finish_run, open_run
 from common.settings import add_arguments, overrides_from_args, to_dict
 from common.training import (
@@ -260,10 +261,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_arguments(parser, Settings)
     add_distributed_arguments(parser)
     args = parser.parse_args(argv)
-    settings = gust_settings(overrides_from_args(Settings, args))
+    settings = gust_settings(overrides_from_args(Settings, args), args.protocol == "paper")
     name = f"shapes_{settings.train_objects}"
     with (
         distributed(args, args.device) as group,
+        said_protocol(settings, gust_settings(paper=True), group),
         open_run(MODEL, name, settings, args, group) as files,
     ):
         if files.done:

@@ -57,6 +57,7 @@ class AssociationsTask(SupervisedTask):
 
     name = "associations"
     settings_type = AssociationsSettings
+    varied = ("sequence_length", "num_classes")
     may_differ = ("dataset.sequence_length", "dataset.test_size", "dataset.dataset_seed")
 
     @property

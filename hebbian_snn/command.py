@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError
 from common.memory import keep_freed_memory
+from common.protocol import said_protocol
 from common.runs import (
     RunFiles,
     add_networks_argument,
@@ -25,8 +27,9 @@ from common.runs import (
     find_state,
     finish_run,
     open_run,
+    upgraded_run,
 )
-from common.settings import Switch, add_arguments, from_dict, overrides_from_args, to_dict
+from common.settings import Switch, add_arguments, flag_names, overrides_from_args
 from hebbian_snn.config import task_settings
 from hebbian_snn.launch import launch
 from hebbian_snn.supervised import (
@@ -48,6 +51,7 @@ from hebbian_snn.trained import (
 )
 
 WITHOUT_EFFECT = {
+    "pin_data_to_memory": "the data always lie in memory",
     "workers": "batches are made by the training process itself",
     "prefetch_factor": "batches are made by the training process itself",
     "learn_readout_delay": "the published code does not learn the delay either",
@@ -105,18 +109,61 @@ def task_parser(
     add("--prefetch_factor", type=int, help="accepted, without effect")
     add("--learn_readout_delay", action=Switch, help="accepted, without effect")
     add_arguments(parser, task_type.settings_type)
+    settings = flag_names(task_type.settings_type)
+    if "pin_data_to_memory" not in settings:
+        add("--pin_data_to_memory", action=Switch, help="accepted, without effect")
+    if "dir" not in settings:
+        add("--dir", type=Path, help="folder of the data, in place of $SNN_DATA")
     add_distributed_arguments(parser)
     return parser
 
 
+def add_spellings(parser: argparse.ArgumentParser, spellings: Mapping[str, str]) -> None:
+    """Other names of flags that the parser has; see :func:`resolve_spellings`."""
+    for other, name in spellings.items():
+        action = parser._option_string_actions[f"--{name}"]
+        parser.add_argument(
+            f"--{other}", type=action.type, metavar="VALUE", help=f"the same as --{name}"
+        )
+
+
+def resolve_spellings(args: argparse.Namespace, spellings: Mapping[str, str]) -> None:
+    """Give flags the values of their other names.
+
+    Raises :class:`UserError` where two names of a flag have different values.
+    """
+    for other, name in spellings.items():
+        value = getattr(args, other)
+        if value is None:
+            continue
+        if name in args and getattr(args, name) not in (None, value):
+            raise UserError(f"--{other} {value} and --{name} {getattr(args, name)} are the same")
+        setattr(args, name, value)
+
+
 def run_task(
-    task_type: type[SupervisedTask], description: str | None, argv: Sequence[str] | None
+    task_type: type[SupervisedTask],
+    description: str | None,
+    argv: Sequence[str] | None,
+    spellings: Mapping[str, str] | None = None,
+    without_effect: Mapping[str, str] | None = None,
 ) -> None:
     """Train or evaluate as the flags say.
 
+    Args:
+        task_type, description: of the script. argv: flags.
+        spellings: other names of flags. without_effect: more flags of the original that change
+            nothing, and why.
+
     Raises :class:`UserError` for flags, files and environments that do not work.
     """
-    args = task_parser(task_type, description).parse_args(argv)
+    parser = task_parser(task_type, description)
+    add_spellings(parser, spellings or {})
+    for name in without_effect or {}:
+        parser.add_argument(f"--{name}", type=int, help="accepted, without effect")
+    args = parser.parse_args(argv)
+    resolve_spellings(args, spellings or {})
+    say_without_effect(args, without_effect or {})
     _check_flags(args)
     _task_of(task_type, args)  # or the settings cannot be
     launch(args, run_process, task_type)
@@ -130,6 +177,7 @@ def run_process(args: argparse.Namespace, task_type: type[SupervisedTask]) -> No
         if args.evaluate:
             evaluate(task, args, group)
             return
+        say_protocol(task, group)
         if args.out and args.out.exists() and not args.overwrite:
             read_weights(task_type, args.out)  # or it is of another task
         with open_run(MODEL, task.checkpoint_name, task.settings, args, group) as files:
@@ -178,18 +226,36 @@ def train_and_finish(
 def _task_of(task_type: type[SupervisedTask], args: argparse.Namespace) -> SupervisedTask:
     overrides = overrides_from_args(task_type.settings_type, args)
     relu = bool(getattr(args, "relu", False))
-    return task_type(
-        task_settings(task_type.settings_type, task_type.name, relu, overrides), args.seed
-    )
+    paper = args.protocol == "paper"
+    settings = task_settings(task_type.settings_type, task_type.name, relu, overrides, paper)
+    return task_type(settings, args.seed)
+
+
+def say_protocol(task: Any, group: Distributed) -> None:
+    """Print which protocol a training follows."""
+    settings = task.settings
+    relu = getattr(settings, "relu", False)
+    paper = task_settings(type(settings), task.name, relu, {}, paper=True)
+    said_protocol(settings, paper, group, task.varied)
+
+
+def say_without_effect(args: argparse.Namespace, reasons: Mapping[str, str]) -> None:
+    """A line for every flag given that changes nothing, and why."""
+    for name, reason in reasons.items():
+        if getattr(args, name, None) not in (None, False):
+            print(f"--{name} has no effect: {reason}")
 
 
 def _check_flags(args: argparse.Namespace) -> None:
     """Translate the originals' ways of saying things, and refuse what cannot be."""
-    for name, reason in WITHOUT_EFFECT.items():
-        if getattr(args, name) not in (None, False):
-            print(f"--{name} has no effect: {reason}")
+    say_without_effect(args, WITHOUT_EFFECT)
     if args.world_size == -1 and args.rank in (None, -1):  # the originals' defaults
         args.world_size = args.rank = None
+    folder = getattr(args, "dir", None)
+    if isinstance(folder, Path):  # of Omniglot it is a setting
+        if not folder.is_dir():
+            raise UserError(f"--dir is {folder}, which is not a folder; give the one of the data")
+        os.environ["SNN_DATA"] = str(folder.resolve())  # also for the processes started here
     for name in ("start_epoch", "print_freq"):
         if getattr(args, name) < 0:
             raise UserError(f"--{name} is {getattr(args, name)}; give 0 or more")
@@ -210,7 +276,7 @@ def _state_of(
     else:
         path, state = found
         if args.resume is None:
-            there = completed(type(task), state["run"], path)
+            there = upgraded_run(type(task.settings), state["run"], path)
             check_same_run(there, run_summary(task), path)
         state["run"] = run_summary(task)
     if state["epoch"] >= task.settings.training.epochs and not state["best"]:
@@ -219,13 +285,6 @@ def _state_of(
             "give a smaller one"
         )
     return state
-
-
-def completed(task_type: type[SupervisedTask], run: dict[str, Any], source: Path) -> dict[str, Any]:
-    """What a training state says of its run; settings that are newer than it have their default."""
-    others = {key: run[key] for key in ("seed", "data")}
-    settings = {key: value for key, value in run.items() if key not in others}
-    return {**to_dict(from_dict(task_type.settings_type, settings, str(source))), **others}
 
 
 def _read_state(

@@ -43,6 +43,10 @@ class NetworkSettings:
     refractory_time_steps: int = field(metadata={"help": "steps without a second spike"})
     tau_mem: float = field(metadata={"help": "time constant of the membrane, ms"})
     dampening_factor: float = field(metadata={"help": "height of the surrogate derivative"})
+    values_relu: bool = field(
+        default=True,
+        metadata={"help": "ReLU network: rectify the values read (0: as the paper's code)"},
+    )
 
     def __post_init__(self) -> None:
         try:
@@ -137,12 +141,15 @@ class PairsTrainingSettings(TrainingSettings):
             )
 
 
-def task_settings(cls: type[T], name: str, relu: bool, overrides: Mapping[str, Any]) -> T:
+def task_settings(
+    cls: type[T], name: str, relu: bool, overrides: Mapping[str, Any], paper: bool = False
+) -> T:
     """The settings of a task: its file, the file of its ReLU twin if that is meant, the flags.
 
     Args:
         cls: of the settings. name: of the file in ``hebbian_snn/settings``.
         relu: the twin. overrides: nested, as of ``common.settings.overrides_from_args``.
+        paper: the paper's protocol, also where the file differs from it.
 
     Raises :class:`UserError` as ``common.settings.load_settings``.
     """
@@ -152,4 +159,4 @@ def task_settings(cls: type[T], name: str, relu: bool, overrides: Mapping[str, A
         layers = {**twin, "relu": True}
     for key, value in overrides.items():
         layers[key] = {**layers.get(key, {}), **value} if isinstance(value, Mapping) else value
-    return load_settings(cls, FOLDER / f"{name}.yaml", layers)
+    return load_settings(cls, FOLDER / f"{name}.yaml", layers, paper)

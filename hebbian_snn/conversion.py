@@ -32,10 +32,18 @@ FOLDER = data_folder() / "hebbian_snn"
 
 
 def copy_weights(source: Checkpoint, encoder: SpikingEncoder | ConvolutionalEncoder) -> None:
-    """Give an encoder the convolution kernels of a trained network that has one.
+    """Give an encoder the convolution kernels, and the batch normalisation if it has one, of a
+    trained network.
 
     Raises :class:`UserError` where the checkpoint lacks them, or holds others.
     """
+    normalised = any(".norm." in name for name in source.tensors)
+    if normalised != any(".norm." in name for name in encoder.state_dict()):
+        has = "has" if normalised else "does not have"
+        raise UserError(
+            f"{source.path} {has} batch normalisation, unlike the encoder that is wanted; train it "
+            f"again with --use_batch_norm {int(not normalised)}, or give another checkpoint"
+        )
     with torch.no_grad():
         for k, block in enumerate(encoder.blocks):
             found = [x for n, x in source.tensors.items() if n.endswith(f"blocks.{k}.weight")]
@@ -45,6 +53,13 @@ def copy_weights(source: Checkpoint, encoder: SpikingEncoder | ConvolutionalEnco
                     f"{tuple(block.weight.shape)} in block {k + 1}; give another checkpoint"
                 )
             block.weight.copy_(found[0])
+            for name, own in block.state_dict().items():
+                if name.startswith("norm."):
+                    own.copy_(
+                        next(
+                            x for n, x in source.tensors.items() if n.endswith(f"blocks.{k}.{name}")
+                        )
+                    )
 
 
 def set_thresholds(encoder: SpikingEncoder, thresholds: Sequence[float]) -> None:

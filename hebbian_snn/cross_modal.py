@@ -23,6 +23,7 @@ from hebbian_snn.digits import (
 )
 from hebbian_snn.encoders import BLOCKS
 from hebbian_snn.episodes import (
+    PAIRINGS,
     CrossModal,
     another_of_class,
     asked_places,
@@ -71,6 +72,29 @@ class CrossModalData:
     num_mfcc_time_samples: int = field(metadata={"help": "frames of a recording", "minimum": 16})
     data_seed: int = field(metadata={"help": "of the samples", "minimum": 0})
     num_time_steps: int = field(metadata={"help": "steps of an item, ms", "minimum": 1})
+    fixed_episodes: bool = field(
+        default=True,
+        metadata={
+            "help": "the same training samples in every epoch, with images of any digits; 0: drawn "
+            "anew, with the digits of the recordings in another order"
+        },
+    )
+    image_pool: int | None = field(
+        default=None,
+        metadata={
+            "help": "training images to draw from with --freeze_protonet, whose spikes are "
+            "computed once (none: all)",
+            "minimum": 100,
+        },
+    )
+    test_pairing: str = field(
+        default="any",
+        metadata={
+            "help": "images of the test: of any digits, those of the recordings in another order, "
+            "or each of the digit that is heard",
+            "choices": PAIRINGS,
+        },
+    )
 
     def __post_init__(self) -> None:
         for name in ("train_classes", "test_classes"):
@@ -98,6 +122,21 @@ class CrossModalCNNSettings(FrontEndSettings):
     audio_if_thresholds: tuple[float, ...] = field(
         metadata={"help": "of the four blocks, for --learn_if_thresholds 0"}
     )
+    use_pretrained_protonet: bool = field(
+        default=True, metadata={"help": "start with the weights of classifiers of digits"}
+    )
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """What draws the image in the network without spikes."""
+
+    decoder_bias: bool = field(
+        default=False, metadata={"help": "ReLU network: biases in the decoder"}
+    )
+    decoder_sigmoid: bool = field(
+        default=False, metadata={"help": "ReLU network: sigmoid pixels (0: ReLU)"}
+    )
 
 
 @dataclass(frozen=True)
@@ -109,6 +148,7 @@ class CrossModalSettings:
     cnn: CrossModalCNNSettings
     network: NetworkSettings
     training: MemoryTrainingSettings
+    decoder: DecoderSettings = DecoderSettings()
 
     def __post_init__(self) -> None:
         self.training.check_pairs(self.dataset.sequence_length)
@@ -123,10 +163,12 @@ class CrossModalTask(SupervisedTask):
     loss_name = score_name = "mse"
     higher_is_better = False
     first_epoch_with_rates = 0
+    varied = ("data", "image_protonet_path", "audio_protonet_path")
     may_differ = (
         "dataset.data",
         "dataset.test_classes",
         "dataset.test_size",
+        "dataset.test_pairing",
         "cnn.image_protonet_path",
         "cnn.audio_protonet_path",
     )
@@ -161,23 +203,47 @@ class CrossModalTask(SupervisedTask):
         }
 
     def samples(self, split: str) -> CrossModal:
-        """Which recordings and images every sample of a split consists of."""
+        """Which recordings and images every sample of a split consists of; with episodes that are
+        drawn anew, not of training."""
         return self._samples[split]
 
     @cached_property
     def _samples(self) -> dict[str, CrossModal]:
         data = self.settings.dataset
         return {
-            split: cross_modal(
-                size,
-                spoken_labels=self.digits("audio", split).labels,
-                image_labels=self.digits("image", split).labels,
-                classes=data.test_classes if split == "test" else data.train_classes,
-                pairs=data.sequence_length,
-                generator=seeded(data.data_seed, split),
-            )
+            split: self._draw(split, size, seeded(data.data_seed, split))
             for split, size in self.sizes().items()
+            if data.fixed_episodes or split != "train"
         }
+
+    def _draw(self, split: str, n: int, draw: Generator) -> CrossModal:
+        data = self.settings.dataset
+        labels = self.digits("image", split).labels
+        if split == "train" and not data.fixed_episodes:
+            # Places that are not in the pool show no digit.
+            labels = torch.full_like(labels, -1).scatter(0, self._pool, labels[self._pool])
+        pairing = data.test_pairing
+        if split != "test":
+            pairing = "any" if data.fixed_episodes else "permuted"
+        return cross_modal(
+            n,
+            spoken_labels=self.digits("audio", split).labels,
+            image_labels=labels,
+            classes=data.test_classes if split == "test" else data.train_classes,
+            pairs=data.sequence_length,
+            generator=draw,
+            pairing=pairing,
+        )
+
+    @cached_property
+    def _pool(self) -> Tensor:
+        """The training images that new episodes are drawn from, in ascending order."""
+        settings, count = self.settings, len(self.digits("image", "train").labels)
+        pool = settings.dataset.image_pool
+        if pool is None or settings.relu or not settings.cnn.freeze_protonet:
+            return torch.arange(count)
+        order = torch.randperm(count, generator=seeded(settings.dataset.data_seed, "pool"))
+        return order[:pool].sort().values
 
     @property
     def pairs(self) -> int:
@@ -193,10 +259,7 @@ class CrossModalTask(SupervisedTask):
         spikes, or (F,) features for the twin. With ``pairs``, n is only that. In training the
         queries of a sample are ``--queries``, as in associations.
         """
-        chosen = torch.arange(samples.start, samples.stop)
-        if split == "train":
-            chosen = shuffled(self.sizes()["train"], self.seed, epoch, samples)
-        spoken, images, query, asked = (x[chosen] for x in self.samples(split))
+        spoken, images, query, asked = self._episodes(split, epoch, samples)
         wanted = images[torch.arange(len(images)), asked]
         if pairs is not None and pairs < self.pairs:
             draw = seeded(self.settings.dataset.data_seed, "kept", self.seed, epoch, samples.start)
@@ -237,6 +300,16 @@ class CrossModalTask(SupervisedTask):
         more[:, 0] = query
         return more, images.gather(1, places)
 
+    def _episodes(self, split: str, epoch: int, samples: range) -> CrossModal:
+        data = self.settings.dataset
+        if split == "train" and not data.fixed_episodes:
+            draw = seeded(data.data_seed, "episodes", self.seed, epoch, samples.start)
+            return self._draw(split, len(samples), draw)
+        chosen = torch.arange(samples.start, samples.stop)
+        if split == "train":
+            chosen = shuffled(self.sizes()["train"], self.seed, epoch, samples)
+        return CrossModal(*(x[chosen] for x in self.samples(split)))
+
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(1)
 
@@ -255,13 +328,13 @@ class CrossModalTask(SupervisedTask):
         return {}
 
     def _compute(self, modality: str, split: str) -> Stored:
-        samples = self.samples(split)
-        numbers = (
-            samples.images
-            if modality == "image"
-            else torch.cat([samples.spoken, samples.query[:, None]], 1)
-        )
-        used = numbers.unique()
+        if split == "train" and not self.settings.dataset.fixed_episodes:
+            spoken = torch.arange(len(self.digits("audio", split).labels))
+            used = self._pool if modality == "image" else spoken
+        else:
+            samples = self.samples(split)
+            heard = torch.cat([samples.spoken, samples.query[:, None]], 1)
+            used = (samples.images if modality == "image" else heard).unique()
         images = self.intensities(modality, split, used)
         if not self.settings.cnn.freeze_protonet:
             return Stored(used, images)
@@ -284,7 +357,8 @@ class CrossModalTask(SupervisedTask):
     @cached_property
     def _twin_hears_rates(self) -> bool:
         """Whether the classifier that the twin begins with was trained on firing rates."""
-        return self.pretrained("audio").metadata["settings"]["dataset"]["spoken_rates"]
+        classifier = self.pretrained("audio")
+        return bool(classifier) and classifier.metadata["settings"]["dataset"]["spoken_rates"]
 
     # ---- networks ---------------------------------------------------------------------------
 
@@ -301,7 +375,15 @@ class CrossModalTask(SupervisedTask):
         if not settings.cnn.freeze_protonet:
             encoders = [self._encoder(modality, generator, backend) for modality in MODALITIES]
         if settings.relu:
-            return ReLUCrossModalNetwork(self.n_features, settings.network, generator, *encoders)
+            decoder = settings.decoder
+            return ReLUCrossModalNetwork(
+                self.n_features,
+                settings.network,
+                generator,
+                *encoders,
+                decoder.decoder_bias,
+                decoder.decoder_sigmoid,
+            )
         return CrossModalNetwork(
             self.n_features,
             settings.dataset.num_time_steps,
@@ -316,8 +398,12 @@ class CrossModalTask(SupervisedTask):
             return self._relu_encoder(modality, generator)
         return self._spiking_encoder(modality, generator, backend)[0]
 
-    def pretrained(self, modality: str) -> Checkpoint:
-        """The classifier of a modality."""
+    def pretrained(self, modality: str) -> Checkpoint | None:
+        """The classifier of a modality, None where none is wanted."""
+        return self.classifier(modality) if self.settings.cnn.use_pretrained_protonet else None
+
+    def classifier(self, modality: str) -> Checkpoint:
+        """The classifier of a modality, whether or not the network begins with it."""
         real = self.digits(modality, "train").source in REAL_SOURCES
         shipped = f"digits_{modality}" if real else f"digits_{modality}_embedded"
         audio = " --audio" if modality == "audio" else ""
@@ -368,9 +454,10 @@ class CrossModalTask(SupervisedTask):
         return {modality: self.digits(modality, "train").summary for modality in MODALITIES}
 
     def front_ends(self) -> dict[str, Any]:
+        trained = {modality: self.pretrained(modality) for modality in MODALITIES}
         return {
-            modality: {"cnn": {"checkpoint": self.pretrained(modality).sha256}}
-            for modality in MODALITIES
+            modality: {"cnn": {"checkpoint": classifier.sha256 if classifier else None}}
+            for modality, classifier in trained.items()
         }
 
     def data_summary(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.encoders import ConvolutionalEncoder
@@ -100,6 +101,8 @@ class ReLUCrossModalNetwork(nn.Module):
     Args:
         audio, image: that are trained with the memory; None: the inputs are the features of
             networks that are not.
+        bias, sigmoid: the decoder has biases, which start as PyTorch's; its pixels are sigmoids,
+            not ReLU.
     """
 
     def __init__(
@@ -109,12 +112,18 @@ class ReLUCrossModalNetwork(nn.Module):
         generator: Generator,
         audio: ConvolutionalEncoder | None = None,
         image: ConvolutionalEncoder | None = None,
+        bias: bool = False,
+        sigmoid: bool = False,
     ) -> None:
         super().__init__()
-        self.audio, self.image = audio, image
+        self.audio, self.image, self.sigmoid = audio, image, sigmoid
         self.memory = ReLUMemory(sum(n_features), n_features[0], settings, generator)
         self.hidden = start_weight(HIDDEN, settings.memory_size, generator=generator)
         self.pixels = start_weight(PIXELS, HIDDEN, generator=generator)
+        self.hidden_bias = self.pixels_bias = None
+        if bias:
+            self.hidden_bias = _start_bias(HIDDEN, settings.memory_size, generator)
+            self.pixels_bias = _start_bias(PIXELS, HIDDEN, generator)
 
     def forward(self, spoken: Tensor, images: Tensor, query: Tensor) -> Answer:
         """Recordings and images as they are, or their features (N, n, F), to images (B, 784)."""
@@ -124,5 +133,12 @@ class ReLUCrossModalNetwork(nn.Module):
             images = self.image(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         asked = heard[:, n:].flatten(0, 1)[:, None]
         recalled = self.memory(torch.cat([heard[:, :n], images], 2), asked)
-        hidden = (recalled.read["values"][:, 0] @ self.hidden.T).relu()
-        return Answer((hidden @ self.pixels.T).relu(), {})
+        values = recalled.read["values"][:, 0]
+        hidden = functional.linear(values, self.hidden, self.hidden_bias).relu()
+        pixels = functional.linear(hidden, self.pixels, self.pixels_bias)
+        return Answer(pixels.sigmoid() if self.sigmoid else pixels.relu(), {})
+
+
+def _start_bias(n_outputs: int, n_inputs: int, generator: Generator) -> nn.Parameter:
+    bound = n_inputs**-0.5
+    return nn.Parameter(torch.empty(n_outputs).uniform_(-bound, bound, generator=generator))

@@ -73,6 +73,7 @@ class ClassifierTask(SupervisedTask):
 
     name = "digits"
     settings_type = ClassifierSettings
+    varied = ("data", "audio")
 
     @property
     def checkpoint_name(self) -> str:
@@ -118,7 +119,9 @@ class ClassifierTask(SupervisedTask):
         if data.audio:
             side = data.num_mfcc_time_samples, data.num_mfcc
         n_features = network.channels * (side[0] >> BLOCKS) * (side[1] >> BLOCKS)
-        encoder = ConvolutionalEncoder(network.channels, generator, network.bfloat16)
+        encoder = ConvolutionalEncoder(
+            network.channels, generator, network.bfloat16, network.use_batch_norm
+        )
         classifier = LinearClassifier(encoder, n_features, 10, generator)
         return Classifier(classifier, 1.0 if data.audio else 1 / 255)
 

@@ -24,12 +24,20 @@ class ConvolutionalEncoder(nn.Module):
         channels: of every block.
         generator: of the start of the weights.
         bfloat16: products are taken in bfloat16 where the device is fast at it.
+        batch_norm: the blocks have it.
     """
 
-    def __init__(self, channels: int, generator: Generator, bfloat16: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        generator: Generator,
+        bfloat16: bool = False,
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            ReLUConvolution(1 if k == 0 else channels, generator, channels) for k in range(BLOCKS)
+            ReLUConvolution(1 if k == 0 else channels, generator, channels, batch_norm)
+            for k in range(BLOCKS)
         )
         self.bfloat16 = bfloat16
 

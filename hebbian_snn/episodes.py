@@ -12,6 +12,10 @@ from torch import Generator, Tensor
 
 from common.errors import UserError
 
+PAIRINGS = ("any", "permuted", "same")
+"""Digits of the images of a cross-modal episode: drawn for themselves, those of the recordings in
+another order, or each that of its recording."""
+
 
 class Prototypical(NamedTuple):
     """Episodes of prototypical networks: drawings of the same classes to learn from and to ask.
@@ -121,12 +125,14 @@ def cross_modal(
     classes: tuple[int, ...],
     pairs: int,
     generator: Generator,
+    pairing: str = "any",
 ) -> CrossModal:
     """``n`` episodes of ``pairs`` pairs.
 
     Args:
         spoken_labels, image_labels: (recordings,) and (images,) int64, digits.
         classes: digits that occur.
+        pairing: which digits the images show, one of :data:`PAIRINGS`.
 
     Raises :class:`UserError` where a digit lacks recordings (2) or images (1).
     """
@@ -134,7 +140,11 @@ def cross_modal(
     spoken = _Shelf(spoken_labels, digits, 2, "recordings")
     pictures = _Shelf(image_labels, digits, 1, "images")
     heard = distinct(n, pairs, len(digits), generator)
-    seen = distinct(n, pairs, len(digits), generator)
+    seen = heard
+    if pairing == "any":
+        seen = distinct(n, pairs, len(digits), generator)
+    elif pairing == "permuted":
+        seen = heard.gather(1, distinct(n, pairs, pairs, generator))
     own = spoken.draw(heard, generator)
     images = pictures.number(seen, pictures.draw(seen, generator))
     asked = torch.randint(pairs, (n,), generator=generator)

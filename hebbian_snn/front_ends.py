@@ -48,6 +48,11 @@ class FrontEndSettings:
     fix_cnn_thresholds: bool = field(
         metadata={"help": "the thresholds are not trained with the weights"}
     )
+    use_batch_norm: bool = field(
+        default=False,
+        kw_only=True,
+        metadata={"help": "batch normalisation of the network without spikes"},
+    )
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ def lose_spikes(
 @torch.no_grad()
 def features(encoder: nn.Module, images: Tensor) -> Tensor:
     """Outputs (N, F) of a network that is not trained, for images (N, H, W)."""
+    encoder.eval()
     return torch.cat([encoder(chunk) for chunk in images.split(FEATURES_AT_ONCE)])
 
 
@@ -131,12 +137,13 @@ def relu_encoder(
     Args:
         cnn: settings. generator: of the start of the weights.
         images: (N, H, W); the last block's weights are scaled so that its largest activity for
-            them is 1, which is what balanced thresholds do for spikes. None: they are not.
+            them is 1, which is what balanced thresholds do for spikes. None, or with batch
+            normalisation: they are not.
     """
-    encoder = ConvolutionalEncoder(cnn.channels, generator)
+    encoder = ConvolutionalEncoder(cnn.channels, generator, batch_norm=cnn.use_batch_norm)
     if source is not None:
         copy_weights(source, encoder)
-    if images is not None:
+    if images is not None and not cnn.use_batch_norm:
         encoder.blocks[-1].weight /= features(encoder, images).max().clamp_min(1e-12)
     return encoder
 

@@ -235,7 +235,7 @@ class ReLUMemory(nn.Module):
         super().__init__()
         size = settings.memory_size
         self.write = ReLUWritingLayer(n_written, size, generator, settings.plasticity)
-        self.read = ReLUReadingLayer(n_asked, size, generator)
+        self.read = ReLUReadingLayer(n_asked, size, generator, settings.values_relu)
         self.n_asked = n_asked
 
     def forward(self, facts: Tensor, query: Tensor, asked: Asked | None = None) -> Recalled:

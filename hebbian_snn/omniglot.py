@@ -81,6 +81,7 @@ class OmniglotTask(SupervisedTask):
 
     name = "omniglot"
     settings_type = OmniglotSettings
+    varied = ("data", "dir", "pin_data_to_memory", "protonet_checkpoint_path")
     may_differ = (
         "dataset.data",
         "dataset.dir",

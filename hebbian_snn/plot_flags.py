@@ -9,7 +9,7 @@ from pathlib import Path
 from common.arguments import Parser
 from common.paths import RESULTS
 from common.runs import add_networks_argument
-from common.settings import add_arguments, from_dict, overrides_from_args, to_dict
+from common.settings import Switch, add_arguments, from_dict, overrides_from_args, to_dict
 from datasets.choices import DATA_CHOICES
 from hebbian_snn.tasks import SupervisedTask
 from hebbian_snn.trained import TrainedNetwork, build_from, check_parameters, load_network
@@ -32,7 +32,14 @@ def plot_parser(
     add_networks_argument(parser)
     if generated:
         add("--data", choices=DATA_CHOICES, help="without effect")
-    add("--sample", type=int, default=0, help="test sample, from 0 (default: 0)")
+    add("--sample", "--example", type=int, default=0, help="test sample, from 0 (default: 0)")
+    add("--seed", type=int, help="without effect: the test samples are the same for every seed")
+    add(
+        "--check_params",
+        action=Switch,
+        default=True,
+        help="flags must be those that the network was trained with (default: 1)",
+    )
     add("--profile", choices=("quick", "full"), default="quick", help="the same")
     add("--out", type=Path, default=RESULTS / folder, help=f"folder (default: results/{folder})")
     add_arguments(parser, task_type.settings_type)
@@ -52,5 +59,6 @@ def network_of(task_type: type[SupervisedTask], args: argparse.Namespace) -> Tra
     task = task_type(
         from_dict(task_type.settings_type, settings, "the flags given"), trained.task.seed
     )
-    check_parameters(task, trained.checkpoint, evaluating=True)
+    if args.check_params:
+        check_parameters(task, trained.checkpoint, evaluating=True)
     return TrainedNetwork(build_from(task, trained.checkpoint, "cpu"), task, trained.checkpoint)

@@ -40,6 +40,12 @@ class PPOSettings:
     ppo_batches: int = field(metadata={"help": "minibatches of a pass", "minimum": 1})
     value_coefficient: float = field(metadata={"help": "weight of the value loss", "minimum": 0})
     entropy_coefficient: float = field(metadata={"help": "weight of the entropy", "minimum": 0})
+    learning_rate_decay: float = field(
+        default=1.0, metadata={"help": "factor of the rate at every decay", "minimum": 0}
+    )
+    decay_learning_rate_every: int = field(
+        default=2000, metadata={"help": "updates from one decay to the next", "minimum": 1}
+    )
 
     def __post_init__(self) -> None:
         if self.ppo_batches > self.num_envs:
@@ -61,7 +67,8 @@ class PPOSettings:
     def learning_rate_of(self, update: int) -> float:
         """The rate of an update, counted from 0."""
         left = 1 - update / self.updates if self.decay_lr_linearly else 1.0
-        return self.learning_rate * left
+        decays = update // self.decay_learning_rate_every
+        return self.learning_rate * self.learning_rate_decay**decays * left
 
 
 class Rollout(NamedTuple):

@@ -18,11 +18,14 @@ from common.errors import command_line
 from hebbian_snn.command import run_task
 from hebbian_snn.digit_classifier import ClassifierTask
 
+WITHOUT_EFFECT = {"data_seed": "every tenth sample is for validation, whatever the seed"}
+"""Flags of the original script that are accepted, and why nothing comes of them."""
+
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_task(ClassifierTask, __doc__, argv)
+    run_task(ClassifierTask, __doc__, argv, without_effect=WITHOUT_EFFECT)
 
 
 if __name__ == "__main__":

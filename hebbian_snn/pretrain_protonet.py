@@ -18,11 +18,25 @@ from common.errors import command_line
 from hebbian_snn.command import run_task
 from hebbian_snn.protonet import ProtonetTask
 
+SPELLINGS = {
+    "lr_scheduler_step": "decay_learning_rate_every",
+    "lr_scheduler_gamma": "learning_rate_decay",
+    "classes_per_iteration_train": "way",
+    "classes_per_iteration_val": "evaluated_way",
+    "num_samples_support_train": "shot",
+    "num_samples_support_val": "shot",
+    "num_samples_query_train": "queries",
+    "num_samples_query_val": "evaluated_queries",
+    "sampler_seed": "dataset_seed",
+    "checkpoint_path": "out",
+}
+"""Flags of the original script, and what they are called here."""
+
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_task(ProtonetTask, __doc__, argv)
+    run_task(ProtonetTask, __doc__, argv, SPELLINGS)
 
 
 if __name__ == "__main__":

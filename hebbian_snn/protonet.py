@@ -66,6 +66,10 @@ class EncoderSettings:
     bfloat16: bool = field(
         metadata={"help": "products in bfloat16, where the processor is fast at it"}
     )
+    use_batch_norm: bool = field(
+        default=False,
+        metadata={"help": "batch normalisation; such a network cannot be converted to spikes"},
+    )
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,9 @@ class ProtonetTask(SupervisedTask):
 
     def build(self, generator: Generator, backend: str = "auto") -> nn.Module:
         network = self.settings.network
-        encoder = ConvolutionalEncoder(network.channels, generator, network.bfloat16)
+        encoder = ConvolutionalEncoder(
+            network.channels, generator, network.bfloat16, network.use_batch_norm
+        )
         return ProtoNet(encoder, self.settings.episodes.shot)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -97,6 +97,7 @@ class QuestionAnsweringTask(SupervisedTask):
 
     name = "question_answering"
     settings_type = QuestionAnsweringSettings
+    varied = ("data", "task", "ten_k", "readout_delay", "add_time_words")
     may_differ = ("dataset.data",)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -36,7 +36,7 @@ class GameSettings:
     card_shape: int = field(metadata={"help": "numbers of a card", "minimum": 1})
     resample_cards: bool = field(metadata={"help": "new cards in every game"})
     match_reward: float = field(metadata={"help": "for a pair that is found"})
-    flip_penalty: float = field(metadata={"help": "what every action costs"})
+    flip_penalty: float = field(metadata={"help": "added to the reward of every action; below 0"})
     num_time_steps: int = field(metadata={"help": "steps of an observation, ms", "minimum": 1})
     env_seed: int = field(metadata={"help": "of the cards, deals and evaluation", "minimum": 0})
 
@@ -82,12 +82,23 @@ class ReinforcementSettings:
     training: PPOSettings
     evaluation: EvaluationSettings
 
+    @classmethod
+    def migrated(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Settings in which ``flip_penalty`` was subtracted: they have no decay of the rate yet."""
+        game, training = values.get("game"), values.get("training")
+        if not isinstance(game, Mapping) or not isinstance(training, Mapping):
+            return values
+        if "learning_rate_decay" in training or "flip_penalty" not in game:
+            return values
+        return {**values, "game": {**game, "flip_penalty": -game["flip_penalty"]}}
+
 
 class ConcentrationTask:
     """The game with its settings; attributes as :class:`hebbian_snn.tasks.SupervisedTask`."""
 
     name: ClassVar[str] = "reinforcement_learning"
     settings_type: ClassVar[type] = ReinforcementSettings
+    varied: ClassVar[tuple[str, ...]] = ("num_cells", "num_steps", "resample_cards")
     may_differ: ClassVar[tuple[str, ...]] = (
         "evaluation.evaluation_games",
         "evaluation.max_flips",

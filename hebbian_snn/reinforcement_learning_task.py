@@ -22,12 +22,26 @@ import torch
 
 from common.arguments import Parser
 from common.checkpoints import load_training_state, save_training_state
+from common.distributed import ALONE
 from common.errors import UserError, command_line
 from common.memory import keep_freed_memory
-from common.runs import RunFiles, check_same_run, find_state, finish_run, open_run
+from common.runs import (
+    RunFiles,
+    check_same_run,
+    find_state,
+    finish_run,
+    open_run,
+    upgraded_run,
+)
 from common.settings import Switch, add_arguments, overrides_from_args
 from common.training import choose_device
-from hebbian_snn.command import add_task_arguments, event_writer, network_to_test
+from hebbian_snn.command import (
+    add_task_arguments,
+    event_writer,
+    network_to_test,
+    say_protocol,
+    say_without_effect,
+)
 from hebbian_snn.config import task_settings
 from hebbian_snn.ppo import PPOSettings
 from hebbian_snn.reinforcement import (
@@ -40,6 +54,15 @@ from hebbian_snn.reinforcement import (
 )
 from hebbian_snn.supervised import in_words
 from hebbian_snn.trained import MODEL, build_from, check_parameters, read_weights
+
+WITHOUT_EFFECT = {
+    "use_rms_prop": "the published code optimises with Adam all the same",
+    "rms_prop_eps": "the published code optimises with Adam all the same",
+    "rms_prop_alpha": "the published code optimises with Adam all the same",
+    "normalize_advantage": "advantages are always standardised",
+    "use_smooth_l1_loss": "the value loss is always the clipped square",
+}
+"""Flags of the original script that are accepted, and why nothing comes of them."""
 
 
 def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
@@ -60,6 +83,9 @@ def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
         default=None,
         help="the same as --device cuda; --cuda 0: --device cpu",
     )
+    for name in WITHOUT_EFFECT:
+        kind = {"type": float} if name.startswith("rms_prop") else {"action": Switch}
+        add(f"--{name}", default=None, help="accepted, without effect", **kind)
     add_arguments(parser, ReinforcementSettings)
     return parser
 
@@ -68,7 +94,9 @@ def task_of(args: argparse.Namespace) -> ConcentrationTask:
     """The game that the flags ask for."""
     overrides = overrides_from_args(ReinforcementSettings, args)
     relu = bool(getattr(args, "relu", False))
-    settings = task_settings(ReinforcementSettings, ConcentrationTask.name, relu, overrides)
+    settings = task_settings(
+        ReinforcementSettings, ConcentrationTask.name, relu, overrides, args.protocol == "paper"
+    )
     return ConcentrationTask(settings, args.seed)
 
 
@@ -116,7 +144,8 @@ def _state_of(
     if args.check_params and args.resume:
         check_parameters(task, weights, evaluating=False)
     if not args.resume:
-        check_same_run(state["run"], run_summary(task), path)
+        there = upgraded_run(ReinforcementSettings, state["run"], path)
+        check_same_run(there, run_summary(task), path)
     state["run"] = run_summary(task)
     return state
 
@@ -164,11 +193,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = policy_parser(__doc__).parse_args(argv)
     if args.print_freq < 1:
         raise UserError(f"--print_freq is {args.print_freq}; give 1 or more")
+    say_without_effect(args, WITHOUT_EFFECT)
     task, device = task_of(args), _device(args)
+    penalty = task.settings.game.flip_penalty
+    if penalty > 0:
+        print(f"warning: --flip_penalty {penalty} is added to the reward, so it rewards every flip")
     keep_freed_memory()
     if args.evaluate:
         _test(task, args, device)
         return
+    say_protocol(task, ALONE)
     with open_run(MODEL, task.checkpoint_name, task.settings, args) as files:
         if not files.done:
             _train(task, args, files, device)

@@ -96,6 +96,7 @@ class Trainer:
         self, optimizer: torch.optim.Optimizer, epoch: int, reporting: Reporting = Reporting()
     ) -> dict[str, Any]:
         """Epoch number ``epoch`` (from 0); returns the means of its samples and steps."""
+        self.network.train()
         totals, steps = Totals(self.task), []
         batches = self.task.batches("train", epoch)
         bar = progress(batches, desc=f"epoch {epoch + 1}", shown=self.group.is_main)
@@ -152,6 +153,7 @@ class Trainer:
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, Any]:
         """Mean loss, score and rates of ``validation`` or ``test``."""
+        self.network.eval()
         totals = Totals(self.task)
         for samples in self.task.batches(split):
             part = self.group.local_slice(len(samples))

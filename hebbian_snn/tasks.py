@@ -47,6 +47,7 @@ class SupervisedTask(ABC):
         higher_is_better: what the validation's score of the kept network is.
         first_epoch_with_rates: from this epoch on the loss has the term of the firing rates.
         may_differ: settings ("section.name") that an evaluation may change.
+        varied: names of settings that the paper varies, or that change nothing about the protocol.
         settings: of this task. seed: of the random batches.
         told: what a trained network's checkpoint says of its data, once its sources and front ends
             are known to be those that are here; then nothing of it is computed again.
@@ -59,6 +60,7 @@ class SupervisedTask(ABC):
     higher_is_better: ClassVar[bool] = True
     first_epoch_with_rates: ClassVar[int] = 1
     may_differ: ClassVar[tuple[str, ...]] = ()
+    varied: ClassVar[tuple[str, ...]] = ("data", "dir")
 
     def __init__(self, settings: Any, seed: int) -> None:
         self.settings, self.seed = settings, seed

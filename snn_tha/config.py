@@ -126,7 +126,7 @@ class TrainingSettings:
     optimizer: str = field(metadata={"help": "what steps", "choices": OPTIMIZERS})
     momentum: float = field(metadata={"help": "of sgd", "minimum": 0, "maximum": 1})
     learning_rate: float = field(
-        metadata={"help": "lr in lr (1 + cos(pi n / t_0)) / 2 after n optimiser steps"}
+        metadata={"help": "lr in eta_min + (lr - eta_min) (1 + cos(pi n / t_0)) / 2 after n steps"}
     )
     t_0: int = field(
         metadata={"help": "optimiser steps until the rate is 0, half a period", "minimum": 1}
@@ -159,6 +159,28 @@ class TrainingSettings:
             "help": "products of binary weights and spikes in bfloat16 where the processor has "
             "them: exact forwards, gradients are rounded"
         }
+    )
+    early_stopping: bool = field(default=True, metadata={"help": "stop as --patience says"})
+    betas: tuple[float, float] = field(
+        default=(0.9, 0.999),
+        metadata={"help": "decay of Adam's averages", "minimum": 0, "maximum": 0.999999},
+    )
+    eta_min: float = field(default=0.0, metadata={"help": "lowest learning rate", "minimum": 0})
+    correct_rate: float = field(
+        default=0.8,
+        metadata={
+            "help": "share of the steps in which the right class should fire",
+            "minimum": 0,
+            "maximum": 1,
+        },
+    )
+    incorrect_rate: float = field(
+        default=0.2,
+        metadata={
+            "help": "share of the steps in which every other class should fire",
+            "minimum": 0,
+            "maximum": 1,
+        },
     )
 
 
@@ -200,9 +222,13 @@ class Settings:
         ]
 
 
-def tha_settings(dataset: str, overrides: dict[str, Any] | None = None) -> Settings:
+def tha_settings(
+    dataset: str, overrides: dict[str, Any] | None = None, paper: bool = False
+) -> Settings:
     """The published settings of a data set, with nested overrides laid over the file.
+
+    ``paper``: the paper's protocol, also where the file differs from it.
 
     Raises :class:`UserError` as ``common.settings.load_settings``.
     """
-    return load_settings(Settings, FOLDER / f"{dataset}.yaml", overrides)
+    return load_settings(Settings, FOLDER / f"{dataset}.yaml", overrides, paper)

@@ -10,21 +10,27 @@ CORRECT, INCORRECT = 0.8, 0.2
 """Share of the steps in which the right class and each other one should fire."""
 
 
-def count_targets(labels: Tensor, classes: int, steps: int) -> Tensor:
-    """(B, classes) numbers of spikes: int(0.8 T) for the right class, int(0.2 T) for others."""
+def count_targets(
+    labels: Tensor, classes: int, steps: int, correct: float = CORRECT, incorrect: float = INCORRECT
+) -> Tensor:
+    """(B, classes) numbers of spikes: int(correct T) for the right class, int(incorrect T) for
+    others."""
     right = one_hot(labels, classes)
-    return right * int(CORRECT * steps) + (1 - right) * int(INCORRECT * steps)
+    return right * int(correct * steps) + (1 - right) * int(incorrect * steps)
 
 
-def count_loss(spikes: Tensor, labels: Tensor) -> Tensor:
+def count_loss(
+    spikes: Tensor, labels: Tensor, correct: float = CORRECT, incorrect: float = INCORRECT
+) -> Tensor:
     """Squared error of the spike counts, divided by T, its mean over the classes summed over the
     batch.
 
     Args:
-        spikes: (T, B, classes). labels: (B,) int64.
+        spikes: (T, B, classes). labels: (B,) int64. correct, incorrect: see :data:`CORRECT`.
     """
     steps, _, classes = spikes.shape
-    error = spikes.sum(0) - count_targets(labels, classes, steps).to(spikes.dtype)
+    targets = count_targets(labels, classes, steps, correct, incorrect)
+    error = spikes.sum(0) - targets.to(spikes.dtype)
     return error.square().mean(1).sum() / steps
 
 

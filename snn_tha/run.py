@@ -31,6 +31,7 @@ from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError, command_line
 from common.memory import keep_freed_memory
 from common.paths import RESULTS
+from common.protocol import said_protocol
 from common.runs import add_run_arguments, finish_run, open_run
 from common.settings import add_arguments, overrides_from_args
 from datasets.choices import DATA_CHOICES, check_choice
@@ -41,6 +42,9 @@ from snn_tha.logs import write_logs
 from snn_tha.train import Trainer, train
 
 MODEL = "snn_tha"
+VARIED = ("binarize", "annealing", "fixed")
+"""Settings in which the compared conditions differ."""
+
 _WORDS = ("true", "false")
 
 
@@ -149,10 +153,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--trials is {args.trials}; give 1 or more")
     dataset = getattr(args, "dataset", DATASETS[0])
     check_choice("data set", dataset, DATASETS)
-    settings = tha_settings(dataset, overrides_from_args(Settings, args))
+    overrides = overrides_from_args(Settings, args)
+    settings = tha_settings(dataset, overrides, args.protocol == "paper")
     keep_freed_memory()
     load = functools.cache(lambda: load_data(settings, args.data))
     with distributed(args, args.device) as group:
+        said_protocol(settings, tha_settings(dataset, paper=True), group, VARIED)
         done = [
             run_trial(settings, _trial(args, seed), group, args.backend, load)
             for seed in range(args.seed, args.seed + args.trials)

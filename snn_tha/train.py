@@ -71,17 +71,20 @@ def build_network(
 
 
 def build_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam with betas (0.9, 0.999) or SGD with momentum, without weight decay."""
+    """Adam or SGD with momentum, without weight decay."""
     if settings.optimizer == "adam":
-        return torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True)
+        return torch.optim.Adam(
+            network.parameters(), settings.learning_rate, settings.betas, fused=True
+        )
     return torch.optim.SGD(
         network.parameters(), settings.learning_rate, settings.momentum, fused=True
     )
 
 
 def cosine_rate(settings: TrainingSettings, optimizer_steps: int) -> float:
-    """lr (1 + cos(pi n / t_0)) / 2: it goes on up and down."""
-    return settings.learning_rate * (1 + math.cos(math.pi * optimizer_steps / settings.t_0)) / 2
+    """eta_min + (lr - eta_min) (1 + cos(pi n / t_0)) / 2: it goes on up and down."""
+    share = (1 + math.cos(math.pi * optimizer_steps / settings.t_0)) / 2
+    return settings.eta_min + (settings.learning_rate - settings.eta_min) * share
 
 
 class Trainer:
@@ -162,7 +165,8 @@ class Trainer:
             x, neurons, self.data.train.steps, Draws(self.seed, epoch, mine), self.execution
         )
         labels = self.data.train.labels[mine].to(self.group.device)
-        loss = count_loss(spikes[-1], labels)
+        training = self.settings.training
+        loss = count_loss(spikes[-1], labels, training.correct_rate, training.incorrect_rate)
         (loss / len(batch)).backward()
         return loss.detach()
 
@@ -246,7 +250,7 @@ def train(trainer: Trainer, files: RunFiles) -> dict[str, Any]:
         settings, data.train.shape, data.train.n_classes, generator(trainer.seed, "start")
     ).to(group.device)
     optimizer = build_optimizer(network, training)
-    stopping = EarlyStopping(training.patience)
+    stopping = EarlyStopping(training.patience if training.early_stopping else None)
     run = {**to_dict(settings), "seed": trainer.seed, "data": data.about}
     learner = Learner(network, optimizer, stopping, run)
     state = learner.start(files.state, group, optimizer_steps=0)

@@ -40,7 +40,7 @@ class ConcentrationEnv(gymnasium.Env[np.ndarray, np.int64]):
     an empty cell show zeros.
 
     ## Rewards
-    ``-flip_penalty`` for every action, and ``+match_reward`` for a pair.
+    ``flip_penalty`` (below 0) for every action, and ``+match_reward`` for a pair.
 
     ## Start
     All cards are down; the position is 0 and the card is zeros.
@@ -77,7 +77,7 @@ class ConcentrationEnv(gymnasium.Env[np.ndarray, np.int64]):
         deck: np.ndarray | None = None,
         resample_cards: bool = False,
         match_reward: float = 25.0,
-        flip_penalty: float = 0.5,
+        flip_penalty: float = -0.5,
         max_flips: int | None = None,
         render_mode: str | None = None,
     ) -> None:
@@ -131,7 +131,7 @@ class ConcentrationEnv(gymnasium.Env[np.ndarray, np.int64]):
         match = self._compare()
         terminated = all(state == "empty" for state in self.cells)
         truncated = not terminated and self.max_flips is not None and self.flips >= self.max_flips
-        reward = (self.match_reward if match else 0.0) - self.flip_penalty
+        reward = (self.match_reward if match else 0.0) + self.flip_penalty
         return self._observe(), reward, terminated, truncated, self._info(match)
 
     def _compare(self) -> bool:

@@ -26,7 +26,8 @@ class Rules(NamedTuple):
     Attributes:
         num_cells: cells, one card each at the start; an even number.
         card_size: numbers on a card.
-        match_reward: for a pair that is found. flip_penalty: what every action costs.
+        match_reward: for a pair that is found. flip_penalty: added for every action, so it is below
+            0.
         max_flips: the game is truncated after so many actions; None: it ends when it is won.
         resample_cards: every game has cards of its own.
     """
@@ -34,7 +35,7 @@ class Rules(NamedTuple):
     num_cells: int = 4
     card_size: int = 10
     match_reward: float = 25.0
-    flip_penalty: float = 0.5
+    flip_penalty: float = -0.5
     max_flips: int | None = None
     resample_cards: bool = False
 
@@ -140,7 +141,7 @@ def flip(games: Games, actions: Tensor, rules: Rules) -> tuple[Games, Turn]:
     late = (
         torch.zeros_like(terminated) if rules.max_flips is None else games.flips >= rules.max_flips
     )
-    reward = match.to(cards.dtype) * rules.match_reward - rules.flip_penalty
+    reward = match.to(cards.dtype) * rules.match_reward + rules.flip_penalty
     observation = observe(games, actions, seen)
     return games, Turn(observation, reward, terminated, late & ~terminated, games.flips)
 

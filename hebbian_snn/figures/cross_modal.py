@@ -2,8 +2,10 @@
 
     python -m hebbian_snn.figures.cross_modal --profile quick
 
-All answer the same test samples (200 in the quick profile, 1000 in the full one): the spiking
-network; the same with the memory switched off (gamma_pos = 0); and the twin without spikes.
+All answer the same test samples (200 in the quick profile, 1000 in the full one), whose images show
+any digits: the spiking network; the same with the memory switched off (gamma_pos = 0); and the twin
+without spikes. Networks with a memory also answer the paper's test samples, in which every image
+shows the digit that is heard ("same digits").
 Measured are the mean squared error of the pixels (0 to 1), and the share of drawn images that the
 classifier of written digits (``pretrain_digit_classifier``) recognises as the digit of the image
 wanted. For comparison: the error of the mean training image, and the share of wanted images
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -80,7 +83,8 @@ def compute(plan: Plan, settings: ComparisonSettings) -> tuple[Record, dict[str,
     record = record_of(FIGURE, plan, settings)
     rows: list[tuple[str, Measurement, Measurement | None]] = []
     arrays: dict[str, np.ndarray] = {}
-    for trained in progress(plan.networks.values(), unit="network"):
+    for network in progress(plan.networks.values(), unit="network"):
+        trained = paired(network, "any")
         classifier, source = _classifier(trained.task, plan.device)
         record.checkpoints[source.name] = source.sha256
         outputs, targets = answers(trained, plan.device)
@@ -94,6 +98,10 @@ def compute(plan: Plan, settings: ComparisonSettings) -> tuple[Record, dict[str,
             silent, _ = answers(without_memory(trained, plan.device), plan.device)
             title += ", no memory"
             rows.append(_row(trained, title, silent, targets, labels, classifier, plan.device))
+        same = paired(trained, "same")
+        found, title = answers(same, plan.device), f"{title_of(trained)}, same digits"
+        labels = _wanted_labels(same.task)
+        rows.append(_row(same, title, *found, labels, classifier, plan.device))
     for _, *measurements in rows:
         record.measurements += [m for m in measurements if m is not None]
     record.data = rows[0][1].data
@@ -106,9 +114,16 @@ def compute(plan: Plan, settings: ComparisonSettings) -> tuple[Record, dict[str,
     return record, arrays
 
 
+def paired(trained: TrainedNetwork, pairing: str) -> TrainedNetwork:
+    """The network with a test in which recordings are paired so with images."""
+    settings = trained.task.settings
+    dataset = replace(settings.dataset, test_pairing=pairing)
+    return replace(trained, task=trained.task.altered(replace(settings, dataset=dataset)))
+
+
 def _classifier(task: CrossModalTask, device: torch.device) -> tuple[TrainedNetwork, Checkpoint]:
     """The classifier of written digits, and its file."""
-    source = task.pretrained("image")
+    source = task.pretrained("image") or task.classifier("image")
     return load_network(ClassifierTask, source.path, device), source
 
 

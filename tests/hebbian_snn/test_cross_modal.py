@@ -39,7 +39,7 @@ ORIGINAL_FLAGS = words("""--sequence_length 3 --train_classes 0 1 2 3 4 --test_c
 
 SMALL = words("""--data embedded --channels 6 --num_time_steps 20 --memory_size 10
     --dataset_size 12 --validation_size 6 --test_size 8 --batch_size 6 --threshold_images 10
-    --epochs 2 --device cpu""")
+    --image_pool 100 --epochs 2 --device cpu""")
 
 LOW = {
     "learn_if_thresholds": False,
@@ -66,7 +66,16 @@ def trained(tmp_path_factory):
         yield paths
 
 
-def small_task(trained, seed=0, relu=False, dataset=None, **cnn):
+SHIPPED_TWIN = {
+    "network": {"memory_size": 10, "values_relu": True},
+    "decoder": {"decoder_bias": False, "decoder_sigmoid": False},
+}
+"""With the encoder's :data:`SHIPPED_CNN`, how the twins were trained that are shipped."""
+
+SHIPPED_CNN = {"use_pretrained_protonet": True, "use_batch_norm": False}
+
+
+def small_task(trained, seed=0, relu=False, dataset=None, sections=None, **cnn):
     overrides = {
         "dataset": {
             "data": "embedded",
@@ -85,6 +94,7 @@ def small_task(trained, seed=0, relu=False, dataset=None, **cnn):
         },
         "network": {"memory_size": 10},
         "training": {"batch_size": 6},
+        **(sections or {}),
     }
     return CrossModalTask(task_settings(CrossModalSettings, "cross_modal", relu, overrides), seed)
 
@@ -104,8 +114,9 @@ def test_all_flags_of_the_original_scripts_are_taken():
 # ---- samples --------------------------------------------------------------------------------
 
 
-def test_the_query_is_heard_again_and_its_image_is_wanted(trained):
-    task = small_task(trained, dataset={"test_classes": [2, 5, 7, 8]})
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_query_is_heard_again_and_its_image_is_wanted(fixed, trained):
+    task = small_task(trained, dataset={"test_classes": [2, 5, 7, 8], "fixed_episodes": fixed})
     for split in ("train", "validation", "test"):
         (spoken, images, query), targets = task.batch(split, 0, range(6), slice(None))
         assert spoken.shape == (6, 3, 30, 20) and query.shape == (6, 30, 20)
@@ -113,6 +124,8 @@ def test_the_query_is_heard_again_and_its_image_is_wanted(trained):
         assert images.min() >= 0 and images.max() <= 1 and targets.max() > 0.9
         place = (images.flatten(2) == targets[:, None]).all(2)
         assert (place.sum(1) == 1).all()
+        if split == "train" and not fixed:
+            continue
         drawn = task.samples(split)
         audio = task.digits("audio", split).labels
         if split != "train":  # training is shuffled
@@ -124,8 +137,37 @@ def test_the_query_is_heard_again_and_its_image_is_wanted(trained):
         assert digits <= ({2, 5, 7, 8} if split == "test" else set(range(10)))
 
 
+@pytest.mark.parametrize(
+    ("pairing", "same", "permuted"),
+    [("any", False, False), ("same", True, True), ("permuted", False, True)],
+)
+def test_pairs_of_the_test(pairing, same, permuted, trained):
+    task = small_task(trained, dataset={"test_size": 50, "test_pairing": pairing})
+    spoken, images, _, _ = task.samples("test")
+    heard, seen = task.digits("audio", "test").labels[spoken], task.digits("image", "test").labels
+    seen = seen[images]
+    assert torch.equal(heard, seen) == same
+    assert torch.equal(heard.sort(1).values, seen.sort(1).values) == permuted
+
+
+def test_training_episodes_are_drawn_anew(trained):
+    """From the pool, with the digits heard in another order; the same again for the same epoch."""
+    task = small_task(
+        trained, dataset={"image_pool": 120, "dataset_size": 60}, freeze_protonet=True
+    )
+    epochs = [task._episodes("train", epoch, range(60)) for epoch in (0, 1, 0)]
+    assert torch.equal(epochs[0].images, epochs[2].images)
+    assert not torch.equal(epochs[0].images, epochs[1].images)
+    used = epochs[0].images.unique()
+    assert len(used) > 60 and set(used.tolist()) <= set(task._pool.tolist())
+    assert len(task._pool) == 120
+    heard = task.digits("audio", "train").labels[epochs[0].spoken]
+    seen = task.digits("image", "train").labels[epochs[0].images]
+    assert torch.equal(heard.sort(1).values, seen.sort(1).values)
+
+
 def test_batches_are_functions_of_their_samples(trained):
-    task = small_task(trained)
+    task = small_task(trained, dataset={"fixed_episodes": True})
     for split in ("train", "validation", "test"):
         whole = task.batch(split, 2, range(6), slice(None))
         part = task.batch(split, 2, range(6), slice(2, 5))
@@ -216,10 +258,13 @@ def test_the_image_is_the_decoders_spike_count(trained):
         torch.testing.assert_close(network(*inputs).outputs, pixels.sum(1) / 15)
 
 
+@pytest.mark.parametrize("shipped", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_the_twin_step_by_step(frozen, trained):
-    task = small_task(trained, relu=True, freeze_protonet=frozen)
-    network = task.build(generator(0, "start"))
+def test_the_twin_step_by_step(frozen, shipped, trained):
+    """As in the paper's code, and as the shipped ones: no biases, ReLU values and pixels."""
+    more = {"sections": SHIPPED_TWIN, **SHIPPED_CNN} if shipped else {}
+    task = small_task(trained, relu=True, freeze_protonet=frozen, **more)
+    network = task.build(generator(0, "start")).eval()
     (spoken, images, query), _ = task.batch("test", 0, range(8), slice(None))
     assert spoken.shape == ((8, 3, 6) if frozen else (8, 3, 30, 20))
     hear, see = ((lambda x: x),) * 2 if frozen else (network.audio, network.image)
@@ -230,14 +275,18 @@ def test_the_twin_step_by_step(frozen, trained):
             key, value = (item @ network.memory.write.weight.T).relu().chunk(2, 1)
             mem = update_memory(mem, value, key, task.settings.network.plasticity)
         key = (hear(query) @ network.memory.read.weight.T).relu()
-        value = (mem @ key[:, :, None])[:, :, 0].relu()
-        image = ((value @ network.hidden.T).relu() @ network.pixels.T).relu()
+        value = (mem @ key[:, :, None])[:, :, 0]
+        if shipped:
+            image = ((value.relu() @ network.hidden.T).relu() @ network.pixels.T).relu()
+        else:
+            hidden = (value @ network.hidden.T + network.hidden_bias).relu()
+            image = (hidden @ network.pixels.T + network.pixels_bias).sigmoid()
         torch.testing.assert_close(network(spoken, images, query).outputs, image)
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_the_twins_activities_are_shares_of_the_largest(modality, trained):
-    task = small_task(trained, relu=True, freeze_protonet=True)
+    task = small_task(trained, relu=True, freeze_protonet=True, **SHIPPED_CNN)
     plain = ConvolutionalEncoder(6, generator(0))
     copy_weights(task.pretrained(modality), plain)
     images = task._balancing(modality)
@@ -252,7 +301,13 @@ def test_the_twins_activities_are_shares_of_the_largest(modality, trained):
 
 
 @pytest.mark.parametrize(
-    "more", ["--freeze_protonet", "--freeze_protonet 0", "--freeze_protonet --relu", "--relu"]
+    "more",
+    [
+        "--freeze_protonet",
+        "--freeze_protonet 0",
+        "--freeze_protonet --relu --use_pretrained_protonet --use_batch_norm 0",
+        "--relu",
+    ],
 )
 def test_small_trainings(more, trained, tmp_path, capsys):
     assert run(tmp_path, trained, *words(more)) == 0
@@ -263,7 +318,8 @@ def test_small_trainings(more, trained, tmp_path, capsys):
     assert data["image"]["source"] == "MNIST, 5 000 images"
     for modality in MODALITIES:
         found = data[modality]["cnn"]
-        assert found["checkpoint"] == load_checkpoint(trained[modality]).sha256
+        begun = None if more == "--relu" else load_checkpoint(trained[modality]).sha256
+        assert found["checkpoint"] == begun
         assert "--relu" in words(more) or len(found["thresholds"]) == 4
     best = min(line["validation_mse"] for line in metadata["curve"])
     assert metadata["validation"]["mse"] == best
@@ -339,9 +395,11 @@ def test_the_figure_compares_all_on_the_same_samples(two_networks, trained, tmp_
     _, arrays = load_results(tmp_path)
     spiking, twin = "spiking network, frozen encoder", "ReLU twin, frozen encoder"
     references = ["mean training image", "the images wanted"]
-    assert arrays["series"].tolist() == [*references, spiking, f"{spiking}, no memory", twin]
+    rows = [spiking, f"{spiking}, no memory", f"{spiking}, same digits", twin]
+    assert arrays["series"].tolist() == [*references, *rows, f"{twin}, same digits"]
     mse = dict(zip(arrays["series"].tolist(), arrays["mse"], strict=True))
-    task = small_task(trained, dataset={"test_size": 200}, freeze_protonet=True)
+    data = {"test_size": 200, "test_pairing": "any"}
+    task = small_task(trained, dataset=data, freeze_protonet=True)
     batch = task.batch("test", 0, range(200), slice(None))
     with torch.no_grad():
         outputs = load_network(CrossModalTask, two_networks[0]).network(*batch.inputs).outputs

@@ -62,7 +62,11 @@ def few_characters(tmp_path_factory):
     protonet.characters.cache_clear()
 
 
-def small_task(trained, seed=0, relu=False, dataset=None, **cnn):
+SHIPPED_TWIN = {"use_pretrained_protonet": True, "use_batch_norm": False}
+"""How the twin was trained that is shipped, whose values are rectified, too."""
+
+
+def small_task(trained, seed=0, relu=False, dataset=None, network=None, **cnn):
     overrides = {
         "dataset": {
             "data": "embedded",
@@ -79,7 +83,7 @@ def small_task(trained, seed=0, relu=False, dataset=None, **cnn):
             "protonet_checkpoint_path": str(trained),
             **cnn,
         },
-        "network": {"embedding_size": 8, "memory_size": 10},
+        "network": {"embedding_size": 8, "memory_size": 10, **(network or {})},
         "training": {"batch_size": 6},
     }
     return OmniglotTask(task_settings(OmniglotSettings, "omniglot", relu, overrides), seed)
@@ -219,10 +223,13 @@ def test_gradients_reach_the_encoder(few_characters):
     assert not any(p.requires_grad for n, p in fixed.named_parameters() if n.endswith("thr"))
 
 
+@pytest.mark.parametrize("shipped", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_the_twin_step_by_step(frozen, few_characters):
-    task = small_task(few_characters, relu=True, freeze_protonet=frozen)
-    network = task.build(generator(0, "start"))
+def test_the_twin_step_by_step(frozen, shipped, few_characters):
+    """As in the paper's code, and as the shipped one, which rectifies the values read."""
+    more = {"network": {"values_relu": True}, **SHIPPED_TWIN} if shipped else {}
+    task = small_task(few_characters, relu=True, freeze_protonet=frozen, **more)
+    network = task.build(generator(0, "start")).eval()
     (images, labels, query), _ = task.batch("test", 0, range(8), slice(None))
     assert images.shape == ((8, 3, 8) if frozen else (8, 3, 28, 28))
     encode = (lambda x: x) if frozen else network.encoder
@@ -235,7 +242,8 @@ def test_the_twin_step_by_step(frozen, few_characters):
             key, value = (item @ network.memory.write.weight.T).relu().chunk(2, 1)
             mem = update_memory(mem, value, key, task.settings.network.plasticity)
         key = (encode(query) @ network.memory.read.weight.T).relu()
-        value = (mem @ key[:, :, None])[:, :, 0].relu()
+        value = (mem @ key[:, :, None])[:, :, 0]
+        value = value.relu() if shipped else value
         torch.testing.assert_close(found, value @ network.output.weight.T)
     assert task.settings.network.gamma_pos == 0.1
 
@@ -244,15 +252,22 @@ def test_the_twin_step_by_step(frozen, few_characters):
 
 
 @pytest.mark.parametrize(
-    "more", ["--freeze_protonet", "--freeze_protonet 0", "--freeze_protonet --relu", "--relu"]
+    "more",
+    [
+        "--freeze_protonet",
+        "--freeze_protonet 0",
+        "--freeze_protonet --relu --use_pretrained_protonet --use_batch_norm 0",
+        "--relu",
+    ],
 )
 def test_small_trainings(more, few_characters, tmp_path, capsys):
     assert run(tmp_path, few_characters, *words(more)) == 0
     metadata = load_checkpoint(tmp_path / "net.safetensors").metadata
     data = metadata["data"]
     assert (data["task"], data["source"], data["classes"]) == ("omniglot", "embedded strokes", 16)
-    assert data["cnn"]["checkpoint"] == load_checkpoint(few_characters).sha256
-    assert data["cnn"]["trained"] == ("--freeze_protonet" not in words(more) or "0" in words(more))
+    begun = None if more == "--relu" else load_checkpoint(few_characters).sha256
+    assert data["cnn"]["checkpoint"] == begun
+    assert data["cnn"]["trained"] == (more in ("--relu", "--freeze_protonet 0"))
     if "relu" not in more:
         assert len(data["cnn"]["thresholds"]) == 4 and data["cnn"]["threshold_images"] == 20
     accuracy = metadata["test"]["accuracy"]
