@@ -82,7 +82,7 @@ class BatchNorm(nn.Module):
         """(B, channels, H, W) to the normalised ones."""
         mean, variance = self.running_mean, self.running_var
         if self.training:
-            mean, variance = self._statistics(maps.float())
+            mean, variance = self._statistics(maps.to(self.running_mean.dtype))
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return maps * scale[:, None, None] + shift[:, None, None]

@@ -166,7 +166,7 @@ pull = torch.randn(5, 3, 4, 6, generator=torch.Generator().manual_seed(1), dtype
 scale = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
 layer, part = BatchNorm(3).double(), group.local_slice(5)
 module = torch.nn.ParameterList([scale, *layer.parameters()])
-(layer(maps[part] * scale.exp() + maps[part].square() * scale) * pull[part]).mean().backward()
+(layer(maps[part] * scale.exp() + maps[part].square() * scale**3) * pull[part]).mean().backward()
 group.average_gradients(module, weight=len(maps[part]))
 if rank == 0:
     print([p.grad.tolist() for p in module], layer.running_var.tolist())
