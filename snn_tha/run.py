@@ -10,8 +10,9 @@ test accuracy, as the original does). A killed training goes on where it was; so
 several processes (``torchrun --nproc_per_node 2 -m snn_tha.run ...``).
 
 The log of a trial, one line an epoch, is ``runs/snn_tha/<name>/log.jsonl``, beside its network; at
-the end ``<name>.csv`` (a row for every trial and epoch) and ``<name>.json`` (settings, scores of
-the kept epochs, mean and spread) lie in ``results/snn_tha_runs``.
+the end ``<name>.csv`` (a row for every trial and epoch), ``<name>.json`` (settings, scores of the
+kept epochs, mean and spread) and, as the original has them, ``<name>_t<trial>.csv`` and
+``<name>_log.csv`` (the kept epochs) lie in ``results/snn_tha_runs``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import argparse
 import copy
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.arguments import Parser
 from common.checkpoints import load_checkpoint
@@ -33,12 +35,13 @@ from common.memory import keep_freed_memory
 from common.paths import RESULTS
 from common.protocol import said_protocol
 from common.runs import add_run_arguments, finish_run, open_run
-from common.settings import add_arguments, overrides_from_args
+from common.settings import Switch, add_arguments, overrides_from_args
 from datasets.choices import DATA_CHOICES, check_choice
 from snn_tha.config import DATASETS, Settings, tha_settings
 from snn_tha.data import DataSet, load_data
 from snn_tha.kernels import BACKENDS
 from snn_tha.logs import write_logs
+from snn_tha.original import flags_of, use_data_of
 from snn_tha.train import Trainer, train
 
 MODEL = "snn_tha"
@@ -76,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m snn_tha.run", description=__doc__)
     add_run_arguments(parser)
     parser.add_argument(
-        "--trials", type=int, default=1, help="trainings, with seeds from --seed on (default: 1)"
+        "--trials",
+        "--num_trials",
+        type=int,
+        default=1,
+        help="trainings, with seeds from --seed on (default: 1)",
     )
     parser.add_argument(
         "--data",
@@ -94,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=RESULTS / "snn_tha_runs",
         help="folder for CSV and JSON logs (default: results/snn_tha_runs)",
+    )
+    parser.add_argument(
+        "--save_csv", action=Switch, default=True, help="write CSV logs (default: 1)"
     )
     add_arguments(parser, Settings)
     add_distributed_arguments(parser)
@@ -148,6 +158,11 @@ def run_trial(
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
+    train_as_told(argv)
+
+
+def train_as_told(argv: Sequence[str] | None) -> None:
+    """Train as the flags say."""
     args = _parser().parse_args(spell_switches(sys.argv[1:] if argv is None else argv))
     if args.trials < 1:
         raise UserError(f"--trials is {args.trials}; give 1 or more")
@@ -165,13 +180,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         if group.is_main:
             name = name_of(done[0])
-            write_logs(args.logs, name, [load_checkpoint(path, model=MODEL) for path in done])
-            print(f"{args.logs / name}.csv and .json hold the logs")
+            trained = [load_checkpoint(path, model=MODEL) for path in done]
+            write_logs(args.logs, name, trained, args.save_csv)
+            kinds = ".csv and .json hold" if args.save_csv else ".json holds"
+            print(f"{args.logs / name}{kinds} the logs")
 
 
-def run_dataset(dataset: str) -> None:
-    """The command line for one data set, as ``python run.py`` in its folder uses it."""
-    sys.exit(main(["--dataset", dataset, *sys.argv[1:]]))
+def run_dataset(dataset: str, config: Mapping[str, Any]) -> None:
+    """The command line for one data set with the settings of its ``conf.py``, as ``python run.py``
+    in its folder uses it; flags come after them."""
+
+    @command_line
+    def run(argv: Sequence[str] | None) -> None:
+        use_data_of(config)
+        train_as_told([*flags_of(dataset, config), *argv])
+
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

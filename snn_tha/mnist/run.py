@@ -1,4 +1,6 @@
+from conf import config
+
 from snn_tha.run import run_dataset
 
 if __name__ == "__main__":
-    run_dataset("mnist")
+    run_dataset("mnist", config)

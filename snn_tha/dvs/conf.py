@@ -1,0 +1,37 @@
+# Settings of `python run.py`, made from snn_tha/settings/dvs.yaml by
+# `python -m snn_tha.original`. Edit them; flags of run.py come after them. In the
+# paper num_trials is 5. data_dir is a folder as $SNN_DATA (None: that one, or
+# datasets/files).
+config = {
+    "binarize": True,
+    "batch_norm": False,
+    "beta": 0.9297,
+    "slope": 0.24,
+    "num_epochs": 500,
+    "batch_size": 8,
+    "lr": 0.001765,
+    "betas": [0.9, 0.999],
+    "t_0": 735,
+    "eta_min": 0.0,
+    "correct_rate": 0.8,
+    "incorrect_rate": 0.2,
+    "early_stopping": True,
+    "patience": 100,
+    "grad_clip": True,
+    "weight_clip": False,
+    "dropout1": 0.43,
+    "threshold1": 10.4,
+    "threshold2": 16.62,
+    "threshold3": 6.81,
+    "alpha_thr1": 0.00333,
+    "alpha_thr2": 0.0061,
+    "alpha_thr3": 0.173,
+    "thr_final1": 1.7565,
+    "thr_final2": 2.457,
+    "thr_final3": 9.655,
+    "num_trials": 1,
+    "seed": 0,
+    "data_dir": None,
+    "save_csv": True,
+    "save_model": True,
+}

@@ -1,0 +1,37 @@
+# Settings of `python run.py`, made from snn_tha/settings/fmnist.yaml by
+# `python -m snn_tha.original`. Edit them; flags of run.py come after them. In the
+# paper num_trials is 5. data_dir is a folder as $SNN_DATA (None: that one, or
+# datasets/files).
+config = {
+    "binarize": True,
+    "batch_norm": True,
+    "beta": 0.868,
+    "slope": 0.1557,
+    "num_epochs": 500,
+    "batch_size": 128,
+    "lr": 0.00084,
+    "momentum": 0.855,
+    "t_0": 4688,
+    "eta_min": 0.0,
+    "correct_rate": 0.8,
+    "incorrect_rate": 0.2,
+    "early_stopping": True,
+    "patience": 100,
+    "grad_clip": False,
+    "weight_clip": False,
+    "dropout1": 0.648,
+    "threshold1": 6.9,
+    "threshold2": 10.25,
+    "threshold3": 17.95,
+    "alpha_thr1": 0.0368,
+    "alpha_thr2": 0.29687,
+    "alpha_thr3": 0.1048,
+    "thr_final1": 7.1456,
+    "thr_final2": 12.826,
+    "thr_final3": 9.936668,
+    "num_trials": 1,
+    "seed": 0,
+    "data_dir": None,
+    "save_csv": True,
+    "save_model": True,
+}

@@ -1,0 +1,37 @@
+# Settings of `python run.py`, made from snn_tha/settings/mnist.yaml by
+# `python -m snn_tha.original`. Edit them; flags of run.py come after them. In the
+# paper num_trials is 5. data_dir is a folder as $SNN_DATA (None: that one, or
+# datasets/files).
+config = {
+    "binarize": True,
+    "batch_norm": True,
+    "beta": 0.99,
+    "slope": 10.22,
+    "num_epochs": 500,
+    "batch_size": 128,
+    "lr": 0.00997,
+    "betas": [0.9, 0.999],
+    "t_0": 4688,
+    "eta_min": 0.0,
+    "correct_rate": 0.8,
+    "incorrect_rate": 0.2,
+    "early_stopping": True,
+    "patience": 100,
+    "grad_clip": False,
+    "weight_clip": False,
+    "dropout1": 0.02856,
+    "threshold1": 11.666,
+    "threshold2": 14.105,
+    "threshold3": 0.6656,
+    "alpha_thr1": 0.024,
+    "alpha_thr2": 0.119,
+    "alpha_thr3": 0.0011,
+    "thr_final1": 4.317,
+    "thr_final2": 16.29,
+    "thr_final3": 3.496,
+    "num_trials": 1,
+    "seed": 0,
+    "data_dir": None,
+    "save_csv": True,
+    "save_model": True,
+}

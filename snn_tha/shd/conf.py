@@ -1,0 +1,35 @@
+# Settings of `python run.py`, made from snn_tha/settings/shd.yaml by
+# `python -m snn_tha.original`. Edit them; flags of run.py come after them. In the
+# paper num_trials is 5. data_dir is a folder as $SNN_DATA (None: that one, or
+# datasets/files).
+config = {
+    "binarize": True,
+    "batch_norm": False,
+    "beta": 0.95,
+    "slope": 0.257,
+    "num_epochs": 5,
+    "batch_size": 32,
+    "lr": 0.000654,
+    "betas": [0.9, 0.999],
+    "t_0": 2604,
+    "eta_min": 0.0,
+    "correct_rate": 0.8,
+    "incorrect_rate": 0.2,
+    "early_stopping": True,
+    "patience": 100,
+    "grad_clip": True,
+    "weight_clip": True,
+    "dropout1": 0.186,
+    "dropout2": 0.0176,
+    "threshold1": 13.504,
+    "threshold2": 11.2,
+    "alpha_thr1": 2.78e-05,
+    "alpha_thr2": 1.36e-05,
+    "thr_final1": 31.767,
+    "thr_final2": 39.92,
+    "num_trials": 1,
+    "seed": 0,
+    "data_dir": None,
+    "save_csv": True,
+    "save_model": True,
+}
