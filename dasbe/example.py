@@ -156,8 +156,12 @@ def draw(
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m dasbe.example", description=__doc__)
     parser.add_argument(
-        "image", nargs="?", default="1109", help="picture file, or index in train_multi"
+        "image",
+        nargs="*",
+        help="picture file, or index in train_multi (default: 1109); or as in the original two "
+        "words, a network and a data set",
     )
+    parser.add_argument("--index", type=int, help="of the image in train_multi")
     parser.add_argument("--dataset", help="dataset and network (default: shapes, or by size)")
     add_networks_argument(parser)
     parser.add_argument("--n_groups", type=int, help="groups, background included")
@@ -175,6 +179,13 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     args = _parser().parse_args(argv)
+    if len(args.image) > 2:
+        raise UserError(f"{' '.join(args.image)}: give an image, or a network and a data set")
+    network = None
+    if len(args.image) == 2:
+        network, args.dataset = args.image
+        args.image = []
+    args.image = args.image[0] if args.image else str(1109 if args.index is None else args.index)
     true = None
     if re.fullmatch("-?[0-9]+", args.image):
         name, index = args.dataset or "shapes", int(args.image)
@@ -189,6 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         size = (settings.height, settings.width) if args.resize else None
         image, title = read_picture(Path(args.image), size), Path(args.image).name
         name = args.dataset or network_for_size(*image.shape[1:])
+    name = network or name
     settings = load_network(name).settings
     check_size(image, settings, name)
     d = settings.dynamics

@@ -99,10 +99,17 @@ def train(
     return state
 
 
+ORIGINAL_NAMES = {"corner": "corners", "shape": "shapes"}
+"""What the original's ``train_net.py`` calls them."""
+
+
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = Parser(prog="python -m dasbe.train", description=__doc__)
+    parser.add_argument(
+        "network", nargs="?", help="what to train, as --dataset (also: corner, shape)"
+    )
     add_run_arguments(parser)
     parser.add_argument(
         "--data",
@@ -113,10 +120,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_arguments(parser, Settings)
     add_distributed_arguments(parser)
     args = parser.parse_args(argv)
+    if args.network is not None:
+        name = ORIGINAL_NAMES.get(args.network, args.network)
+        if getattr(args, "dataset", name) != name:
+            raise UserError(f"{args.network} and --dataset {args.dataset} are two; give one")
+        args.dataset = name
     if "dataset" not in args:
         raise UserError(f"--dataset is missing; choose one of {', '.join(known_datasets())}")
     overrides = overrides_from_args(Settings, args)
-    del overrides["dataset"]  # names the settings file
+    overrides.pop("dataset", None)  # names the settings file
     settings = dataset_settings(args.dataset, overrides, args.protocol == "paper")
     paper = dataset_settings(args.dataset, paper=True)
     with (

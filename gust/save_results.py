@@ -11,19 +11,24 @@ writes ``results/gust_spikes/shapes_3-objects_3-image_44.npz``, to be read with 
     ami        (N,)          adjusted mutual information of groups and true objects
     synchrony  (N,)          SynScore
     about      ()            JSON: network and its SHA-256, data set, image, seed, settings
+
+and, as the original does, ``results/result.npy`` (the last image saved; with --out in that folder),
+to be read with ``numpy.load(..., allow_pickle=True).item()``: ``spk`` (N, T, H, W), ``label``
+(N, H, W), the groups found, and ``img`` (H, W).
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common.arguments import Parser
 from common.errors import command_line
+from common.files import atomic_path
 from common.paths import RESULTS
 from common.results import save_arrays
 from common.runs import add_networks_argument
@@ -36,6 +41,8 @@ from gust.figures.one_image import (
     image_settings,
 )
 from gust.figures.sources import TEST_GROUP, dataset_with
+
+FOLDER = RESULTS / "gust_spikes"
 
 
 def description_of(plan: ImagePlan) -> str:
@@ -52,6 +59,13 @@ def description_of(plan: ImagePlan) -> str:
     return json.dumps(about)
 
 
+def save_original(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Spikes, groups and image in one file under the original's names."""
+    content = {"spk": arrays["spikes"], "label": arrays["groups"], "img": arrays["image"]}
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, content, allow_pickle=True)
+
+
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
@@ -62,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=RESULTS / "gust_spikes",
+        default=FOLDER,
         help="folder (default: results/gust_spikes)",
     )
     plan = image_plan(parser.parse_args(argv))
@@ -70,8 +84,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = plan.trained.checkpoint.name
     path = plan.out / f"{name}-objects_{plan.objects}-image_{plan.image}.npz"
     save_arrays(path, {**arrays, "about": np.array(description_of(plan))})
+    original = (RESULTS if plan.out == FOLDER else plan.out) / "result.npy"
+    save_original(original, arrays)
     n, window = arrays["spikes"].shape[:2]
-    print(f"{path}: {n} iterations of {window} steps, AMI {arrays['ami'][-1]:.3f}")
+    print(f"{path}, {original}: {n} iterations of {window} steps, AMI {arrays['ami'][-1]:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""AMI and SynScore against iteration: runs of one image as published, and the mean of test images.
+"""AMI and SynScore against iteration: runs of the published image and of one of ours, and the mean
+of test images.
 
     python -m gust.figures.scores --profile quick
 
-Every iteration is clustered and scored by itself. The published values are of one image, which is
-not named; ours is a fixed one. Finished parts are kept and not repeated.
+Every iteration is clustered and scored by itself. The published values are of one image, which the
+published scripts name: image 10 of ``train_multi`` of ``shapes_multiobj_3_3``. The other image is
+that of the other figures. Finished parts are kept and not repeated.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from gust.figures.one_image import (
 )
 from gust.figures.parts import kept
 from gust.figures.sources import (
+    TEST_GROUP,
     count_test_images,
     dataset_with,
     ensure_test_images,
@@ -45,7 +48,11 @@ from gust.scoring import CHUNK, Scores
 
 NAME = "AMI and SynScore against iteration"
 RESULT = "gust_scores"
-RUNS_COLOR, IMAGES_COLOR = CYCLE[0], CYCLE[1]
+SETS = {"published": "published image", "runs": "one image", "images": "test images"}
+"""What is measured, and what a record calls it."""
+
+COLORS = dict(zip(SETS, CYCLE, strict=False))
+PUBLISHED_GROUP = "train_multi"
 
 
 @dataclass(frozen=True)
@@ -53,15 +60,17 @@ class ScoresSettings:
     """What stands in ``gust/settings/figure_scores.yaml``.
 
     Attributes:
-        runs: of the one image, with the seeds from its own on.
+        runs: of the published image and of ours, with the seeds from its own on.
         images_full, images_quick: test images in the two profiles, the first ones.
-        paper_objects: of the image of the published curves.
+        paper_objects, paper_image: objects of the published image, and its number in the training
+            images; it is measured where images with as many objects are.
     """
 
     runs: int
     images_full: int
     images_quick: int
     paper_objects: int
+    paper_image: int
 
 
 @dataclass(frozen=True)
@@ -80,12 +89,16 @@ def compute(plan: Plan, settings: ScoresSettings) -> tuple[Record, dict[str, np.
     """Score every iteration of the runs and of the test images.
 
     Returns:
-        the record, and ``"runs-ami"``, ``"runs-synchrony"`` (runs, N) of the one image, and
-        ``"images-ami"``, ``"images-synchrony"`` (n, N) of the first n test images.
+        the record, and ``"published-ami"``, ``"published-synchrony"`` (runs, N) of the published
+        image, ``"runs-..."`` of ours, and ``"images-..."`` (n, N) of the first n test images.
     """
     one = plan.one
     ensure_test_images(one.objects, max(one.image + 1, plan.images))
-    sets = {"runs": [(one.image, 1, seed) for seed in plan.seeds]}
+    sets: dict[str, list[tuple[int, int, int]]] = {}
+    if one.objects == settings.paper_objects:
+        ensure_test_images(one.objects, settings.paper_image + 1, PUBLISHED_GROUP)
+        sets["published"] = [(settings.paper_image, 1, seed) for seed in plan.seeds]
+    sets["runs"] = [(one.image, 1, seed) for seed in plan.seeds]
     sets["images"] = [
         (begin, min(CHUNK, plan.images - begin), one.seed) for begin in range(0, plan.images, CHUNK)
     ]
@@ -130,20 +143,26 @@ def measure_set(
     }
 
     def measure() -> dict[str, np.ndarray]:
-        found = [score_iterations(*part, one, step) for part in parts]
+        more = {"group": PUBLISHED_GROUP} if name == "published" else {}
+        found = [score_iterations(*part, one, step, **more) for part in parts]
         return {key: np.concatenate([f[key] for f in found]) for key in Scores._fields}
 
     return kept(one.out / "parts" / f"{name}.npz", key, measure)
 
 
 def score_iterations(
-    begin: int, count: int, seed: int, one: ImagePlan, step: Callable[[], object]
+    begin: int,
+    count: int,
+    seed: int,
+    one: ImagePlan,
+    step: Callable[[], object],
+    group: str = TEST_GROUP,
 ) -> dict[str, np.ndarray]:
-    """``ami`` and ``synchrony`` (n, N) of ``count`` test images in every iteration.
+    """``ami`` and ``synchrony`` (n, N) of ``count`` images in every iteration.
 
     ``step`` is called after each iteration.
     """
-    images, groups, indices = read_test_images(one.objects, begin, count)
+    images, groups, indices = read_test_images(one.objects, begin, count, group)
     found = []
     for iteration in bound_iterations(
         images.to(one.device), groups, one.trained, seed, indices, one.objects + 1, one.iterations
@@ -162,28 +181,29 @@ def measurements(
 ) -> list[Measurement]:
     """AMI and SynScore of the last iteration: mean, interval and spread over runs or images."""
     one, rows = plan.one, []
-    kind = "one image" if name == "runs" else "test images"
+    kind = SETS[name]
     for key, title in SCORE_NAMES.items():
         values = found[key][:, -1]
         note = images_note(one.objects, len(values), plan.images)
         if name == "runs":
             note = f"mean over {len(values)} runs of test image {one.image}"
+        if name == "published":
+            image = f"image {settings.paper_image} of {PUBLISHED_GROUP}"
+            note = f"mean over {len(values)} runs of {image} of {dataset_with(one.objects)}"
         paper, curve = {}, published_curve(RESULT, title)
         what = f"{kind}, {title} at iteration {one.iterations}"
-        if (name, one.objects) == ("runs", settings.paper_objects) and (
-            one.iterations == curve.x[-1]
-        ):
+        if name == "published" and one.iterations == curve.x[-1]:
             paper = published_fields(RESULT, what)
             note += (
                 f"; the paper's value is the last one of its curve ({curve.source}), "
-                f"standard deviation {curve.spread:g}, of an image that it does not name"
+                f"standard deviation {curve.spread:g}"
             )
         rows.append(
             mean_measurement(
                 what,
                 values,
                 **paper,
-                seeds=list(plan.seeds) if name == "runs" else [one.seed],
+                seeds=[one.seed] if name == "images" else list(plan.seeds),
                 seconds=seconds if key == "ami" else None,
                 command=f"scripts/gust/figure_scores.sh --profile {one.profile}",
                 checkpoint=one.trained.checkpoint.sha256[:12],
@@ -203,18 +223,21 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
         figure = Figure(figsize=(DOUBLE_COLUMN, 2.5), layout="constrained")
         axes = figure.subplots(1, 2, sharex=True, sharey=True)
         for ax, letter, (key, title) in zip(axes, "ab", SCORE_NAMES.items(), strict=True):
-            runs, images = arrays[f"runs-{key}"], arrays[f"images-{key}"]
-            _draw_curve(ax, runs, f"one image, {len(runs)} runs: mean ± std", RUNS_COLOR)
-            _draw_curve(ax, images, f"{len(images)} test images: mean ± std", IMAGES_COLOR)
+            for name, kind in SETS.items():
+                if f"{name}-{key}" in arrays:
+                    values = arrays[f"{name}-{key}"]
+                    what = f"{len(values)} test images" if name == "images" else kind
+                    what += "" if name == "images" else f", {len(values)} runs"
+                    _draw_curve(ax, values, f"{what}: mean ± std", COLORS[name])
             if settings["objects"] == settings["figure"]["paper_objects"]:
                 _draw_published(ax, published_curve(RESULT, title))
             ax.axhline(0, color="0.7", lw=0.5, zorder=0)
             ax.set(xlabel="iteration (10 steps each)", ylabel=title)
-            ax.set(xlim=(0.5, runs.shape[1] + 0.5), ylim=(-0.12, 1.02))
+            ax.set(xlim=(0.5, values.shape[1] + 0.5), ylim=(-0.12, 1.02))
             ax.tick_params(labelleft=True)
             panel_label(ax, letter)
         handles = axes[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside upper center", ncols=3)
+        figure.legend(*handles, loc="outside upper center", ncols=2)
     return figure
 
 
@@ -256,7 +279,10 @@ def _parser(settings: ScoresSettings) -> argparse.ArgumentParser:
     )
     add_image_flags(parser, image_settings())
     parser.add_argument(
-        "--runs", type=int, default=settings.runs, help="of the one image (default: %(default)s)"
+        "--runs",
+        type=int,
+        default=settings.runs,
+        help="of each single image (default: %(default)s)",
     )
     parser.add_argument("--images", type=int, help="in place of the profile's number")
     return parser

@@ -35,12 +35,12 @@ def dataset_with(n_objects: int) -> str:
     return name
 
 
-def ensure_test_images(n_objects: int, count: int) -> None:
+def ensure_test_images(n_objects: int, count: int, group: str = TEST_GROUP) -> None:
     """Generate the first ``count`` test images with so many objects, unless they are there.
 
     Raises :class:`UserError` where that cannot be done.
     """
-    ensure(dataset_with(n_objects), {TEST_GROUP: count}, [TEST_GROUP])
+    ensure(dataset_with(n_objects), {group: count}, [group])
 
 
 class ScoredImages(NamedTuple):
@@ -57,9 +57,11 @@ class ScoredImages(NamedTuple):
     indices: np.ndarray
 
 
-def read_test_images(n_objects: int, start: int, count: int) -> ScoredImages:
-    """Those of ``count`` test images with so many objects, from number ``start`` on, that can be
-    scored.
+def read_test_images(
+    n_objects: int, start: int, count: int, group: str = TEST_GROUP
+) -> ScoredImages:
+    """Those of ``count`` test images (or images of another group) with so many objects, from number
+    ``start`` on, that can be scored.
 
     A few images with 2 objects cannot: two equal shapes lie exactly on one another, and no pixel
     belongs to one of them alone.
@@ -67,11 +69,11 @@ def read_test_images(n_objects: int, start: int, count: int) -> ScoredImages:
     Raises :class:`UserError` for images that have not been generated, and where none is left.
     """
     dataset = dataset_with(n_objects)
-    images, groups = read_group(dataset, TEST_GROUP, start=start, count=count)
+    images, groups = read_group(dataset, group, start=start, count=count)
     scored = (groups != 0).flatten(1).any(1)
     if not scored.any():
         raise UserError(
-            f"in image {start} of {dataset}/{TEST_GROUP} the objects cover each other, so there "
+            f"in image {start} of {dataset}/{group} the objects cover each other, so there "
             "is no pixel to score; choose another one"
         )
     return ScoredImages(images[scored], groups[scored], start + np.flatnonzero(scored.numpy()))

@@ -275,6 +275,12 @@ def test_runs_are_seeds_of_one_image_and_images_the_first_ones(networks, tmp_pat
     record, arrays = scores.compute(plan, SCORES)
     trained = load_network("shapes_3")
     images, groups, _ = read_test_images(3, 0, 3)
+    published = read_test_images(3, 10, 1, "train_multi")
+    assert arrays["published-ami"].shape == (3, ITERATIONS)
+    expected = bind_and_score(
+        published.images, published.groups, trained.network, trained.settings, 5, np.array([10]), 4
+    )
+    assert arrays["published-ami"][1, -1] == pytest.approx(expected.ami[0])
     for key in ("ami", "synchrony"):
         assert arrays[f"runs-{key}"].shape == arrays[f"images-{key}"].shape == (3, ITERATIONS)
         np.testing.assert_allclose(arrays[f"images-{key}"][1], arrays[f"runs-{key}"][0])
@@ -292,7 +298,8 @@ def test_runs_are_seeds_of_one_image_and_images_the_first_ones(networks, tmp_pat
                 )
                 value = getattr(expected, key)[0]
                 assert arrays[f"{name}-{key}"][i, -1] == pytest.approx(value)
-    first = record.measurements[0]
+    assert record.measurements[0].what == f"published image, AMI at iteration {ITERATIONS}"
+    first = record.measurements[2]
     assert first.what == f"one image, AMI at iteration {ITERATIONS}"
     assert first.value == pytest.approx(arrays["runs-ami"][:, -1].mean())
     assert first.spread == pytest.approx(arrays["runs-ami"][:, -1].std(ddof=1))
@@ -310,33 +317,34 @@ def test_runs_are_seeds_of_one_image_and_images_the_first_ones(networks, tmp_pat
         scores.compute(replace(plan, seeds=(4, 5)), SCORES)
 
 
-def test_the_published_values_stand_beside_runs_of_one_image_alone(networks, tmp_path):
+def test_the_published_values_stand_beside_runs_of_their_image_alone(networks, tmp_path):
     found = {"ami": np.full((2, 30), 0.5), "synchrony": np.full((2, 30), 0.6)}
 
     def papers(name, *flags):
         plan = scores_plan(tmp_path, "--iterations", "30", *flags)
         return [m.paper for m in scores.measurements(name, found, 1.0, plan, SCORES)]
 
-    assert papers("runs") == [0.795, 0.806]
-    assert papers("images") == [None, None]
-    assert papers("runs", "--objects", "2") == [None, None]
+    assert papers("published") == [0.795, 0.806]
+    assert papers("runs") == papers("images") == [None, None]
     row = scores.measurements(
-        "runs", found, 1.0, scores_plan(tmp_path, "--iterations", "30"), SCORES
+        "published", found, 1.0, scores_plan(tmp_path, "--iterations", "30"), SCORES
     )[1]
-    assert "0.027" in row.note and "one image, 5 runs" in row.note
+    assert "0.027" in row.note and "image 10 of train_multi of shapes_multiobj_3_3" in row.note
+    assert "one image, 5 runs" in row.note
 
 
 @pytest.mark.parametrize("objects", [3, 2])
 def test_curves_bands_and_published_points(objects):
     rng = np.random.default_rng(0)
-    keys = [f"{name}-{key}" for name in ("runs", "images") for key in ("ami", "synchrony")]
+    names = ("published", "runs", "images") if objects == 3 else ("runs", "images")
+    keys = [f"{name}-{key}" for name in names for key in ("ami", "synchrony")]
     arrays = {key: rng.random((4, 30)) for key in keys}
     record = one_image.new_record("n", "GUST", "quick")
     record.settings = {"figure": scores.to_dict(SCORES), "objects": objects}
     figure = scores.draw(record, arrays)
     for ax, key in zip(figure.axes, ("ami", "synchrony"), strict=True):
         bands = ax.collections
-        for line, band, name in zip(ax.lines, bands, ("runs", "images"), strict=False):
+        for line, band, name in zip(ax.lines, bands, names, strict=False):
             values = arrays[f"{name}-{key}"]
             np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 31))
             np.testing.assert_allclose(line.get_ydata(), values.mean(axis=0))
@@ -517,6 +525,11 @@ def test_save_results_writes_the_spikes_and_what_they_are_of(networks, tmp_path,
     assert str(path) in capsys.readouterr().out
     with np.load(path, allow_pickle=False) as file:
         found = dict(file)
+    original = np.load(out / "result.npy", allow_pickle=True).item()
+    assert original.keys() == {"spk", "label", "img"}
+    np.testing.assert_array_equal(original["spk"], found["spikes"])
+    np.testing.assert_array_equal(original["label"], found["groups"])
+    np.testing.assert_array_equal(original["img"], found["image"])
     about = json.loads(str(found.pop("about")))
     expected = one_image.bind_image(image_plan(tmp_path, *flags[:-2]))
     assert found.keys() == expected.keys()
