@@ -45,7 +45,7 @@ delete() { # "ask" or "at once", what it is, files...
 }
 
 delete "at once" "generated data sets" "$root"/datasets/files/shapes_multiobj_*.h5
-delete ask "results" "$root"/results/gust_* "$root"/results/result.npy
+delete ask "results" "$root"/results/gust_* "$root"/results/result.np[y]
 delete ask "unfinished trainings" "$root"/runs/gust/*/state.pt
 if [[ $checkpoints == true ]]; then
     delete ask "networks trained here" "$root"/runs/gust/*/network.safetensors

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from common.errors import UserError
+from dasbe import train
 from dasbe.example import main, network_for_size, read_picture
 
 
@@ -93,3 +94,14 @@ def test_pictures_that_cannot_be_used(tmp_path, capsys) -> None:
         status, output = run(tmp_path, capsys, str(tmp_path / name))
         assert status == 1
         assert message in output.err
+
+
+def test_the_originals_positional_forms(tmp_path, capsys) -> None:
+    """NET DATASET, and what to train."""
+    out = ["--out", str(tmp_path / "out"), "--iterations", "2"]
+    assert main(["shapes_interference", "shapes", "--index", "3", *out]) == 0
+    assert "AMI: " in capsys.readouterr().out
+    assert main(["a", "b", "c"]) == 1
+    assert "a b c: give an image, or a network and a data set" in capsys.readouterr().err
+    assert train.main(["corner", "--dataset", "bars"]) == 1
+    assert "corner and --dataset bars are two" in capsys.readouterr().err
