@@ -58,7 +58,7 @@ METADATA = {
 """What stands beside a trained network's tensors (see :mod:`common.schema`)."""
 
 STATE = {
-    "run": {"seed": int, "data?": dict[str, Any]},
+    "run": {"seed": int, "data": dict[str, Any]},
     "epoch": int,
     "seconds": float,
     "best": dict[str, Any],

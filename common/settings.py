@@ -177,6 +177,9 @@ def overrides_from_args(cls: type, namespace: argparse.Namespace) -> dict[str, A
     return overrides
 
 
+WORDS_OF_SWITCHES = {"1": True, "true": True, "0": False, "false": False}
+
+
 class Switch(argparse.Action):
     """A flag that is on or off: ``--flag``, ``--flag 1``, ``--flag true``; ``--flag 0``,
     ``--flag false``, ``--no-flag``."""
@@ -193,7 +196,7 @@ class Switch(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        words = {None: True, "1": True, "true": True, "0": False, "false": False}
+        words = {None: True, **WORDS_OF_SWITCHES}
         word = values if values is None else values.lower()
         if word not in words:
             raise argparse.ArgumentError(self, f"must be 0, 1, true or false, not {values!r}")
@@ -211,10 +214,11 @@ def _argparse_options(kind: _Kind) -> dict[str, Any]:
             return None
         if kind.container is dict:
             key, _, value = text.partition("=")
-            return kind.key(key), kind.item(value)
-        if kind.item is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind.item(text)
+            return kind.key(key), item(value)
+        return item(text)
+
+    def item(text: str) -> Any:
+        return WORDS_OF_SWITCHES[text.lower()] if kind.item is bool else kind.item(text)
 
     def value(text: str) -> Any:
         try:

@@ -2,6 +2,7 @@
 
 - Ctrl-C ends a command quietly while it loads its libraries, which takes seconds; from
   :func:`common.errors.command_line` on it interrupts as usual.
+- Allocations fail where the machine's memory ends, so that a command can say so.
 - Variables that numba would stop at with a traceback end a command with one line.
 - Compiled kernels are kept where numba keeps them: in ``NUMBA_CACHE_DIR``, beside the code or in
   the user's cache. Where none of these can be written they are compiled anew in every run.
@@ -18,6 +19,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from common.memory import limit_memory
 from common.paths import ROOT
 
 _PACKAGES = ("benchmarks", "common", "dasbe", "datasets", "gust", "hebbian_snn", "snn_tha")
@@ -38,6 +40,7 @@ def prepare() -> None:
         main_thread = threading.current_thread() is threading.main_thread()
         if main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+        limit_memory()
         wrong = wrong_variable()
         if wrong:
             sys.exit(f"error: {wrong}")

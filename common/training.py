@@ -6,7 +6,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,13 @@ def generator(seed: int, *stream: int | str, device: str | torch.device = "cpu")
     key = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in stream]
     mixed = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(mixed))
+
+
+def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """The seeds; raises :class:`UserError` for repeated ones, which would count as independent."""
+    if len(set(seeds)) != len(seeds):
+        raise UserError("--seeds: a seed is given twice; give different ones")
+    return tuple(seeds)
 
 
 class EarlyStopping:

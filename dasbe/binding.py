@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.checkpoints import Checkpoint, load_checkpoint, load_into
 from common.errors import UserError
+from common.memory import check_memory
 from common.paths import CHECKPOINTS
 from common.runs import find_network
 from common.settings import from_dict
@@ -139,6 +140,12 @@ def bind(
             "(None only works with a shipped network's name)"
         )
     batch, (height, width) = len(images), images.shape[1:]
+    check_memory(
+        {
+            "window": 12.0 * window * min(batch, CHUNK) * int(images.count_nonzero((1, 2)).max()),
+            "keep_iterations": 1.0 * keep_iterations * window * images.numel(),
+        }
+    )
     groups = torch.empty(batch, height, width, dtype=torch.int64)
     spikes = torch.empty(batch, keep_iterations, window, height, width, dtype=torch.uint8)
     needed = max(keep_iterations, min(READ_ITERATIONS, iterations))
@@ -226,11 +233,12 @@ def _checked_images(images: Tensor | np.ndarray) -> Tensor:
     return images.float()
 
 
+MOST_ITERATIONS = 1_000_000
 LIMITS = {
     "window": (1, 2**31 - 1),
     "refractory": (0, 2**31 - 1),
-    "iterations": (1, 2**31 - 1),
-    "keep_iterations": (1, 2**31 - 1),
+    "iterations": (1, MOST_ITERATIONS),
+    "keep_iterations": (1, MOST_ITERATIONS),
     "n_groups": (1, 2**31 - 1),
     "seed": (-(2**63), 2**64 - 1),
 }

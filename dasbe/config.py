@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.memory import check_memory
 from common.settings import load_settings
+from datasets.catalogue import find
 
 FOLDER = Path(__file__).parent / "settings"
 _OTHERS = ("table", "figure")
@@ -155,6 +159,11 @@ class TrainingSettings:
         },
     )
 
+    def __post_init__(self) -> None:
+        if self.noise[0] > self.noise[1]:
+            low, high = self.noise
+            raise ValueError(f"noise is {low} {high}; give the lower end of the range first")
+
 
 @dataclass(frozen=True)
 class DynamicsSettings:
@@ -185,6 +194,49 @@ class Settings:
     training: TrainingSettings
     dynamics: DynamicsSettings
     pcnn: PcnnSettings
+
+
+def check_dataset(settings: Settings) -> None:
+    """Raise :class:`UserError` unless size and objective are those of the data set, and the machine
+    has the memory for a step of the training."""
+    data, training = find(settings.dataset), settings.training
+    height, width = data.item_shape[-2:]
+    if (settings.height, settings.width) != (height, width):
+        raise UserError(
+            f"the images of {data.name} have {height} x {width} pixels, not {settings.height} x "
+            f"{settings.width}; leave --height and --width"
+        )
+    is_film, is_recurrent = len(data.item_shape) == 3, settings.network.kind == "recurrent"
+    of_films = training.objective == "next_frame"
+    kinds = training.objective != "contrast" or "train_single_0" in data.sizes
+    if is_film != of_films or is_recurrent != of_films or not kinds:
+        raise UserError(
+            f"--objective {training.objective} and a network of the kind {settings.network.kind} "
+            f"cannot learn {data.name}; leave the data set's own"
+        )
+    n_pixels = height * width
+    widths = [n_pixels, *settings.network.encoder_widths, *settings.network.decoder_widths]
+    rows = training.batch_size * (3 if training.objective == "contrast" else 1)
+    steps = training.steps_per_epoch or 1
+    check_memory(
+        {
+            "--images": training.images * math.prod(data.item_shape),
+            "--batch_size": 4.0 * rows * sum(widths),
+            "--steps_per_epoch": 8.0 * steps * training.batch_size,
+            "--encoder_widths, --decoder_widths": 16.0
+            * sum(a * b for a, b in pairwise([*widths, n_pixels])),
+        }
+    )
+    largest = min(data.sizes.get(name, 0) for name in _groups_of(training))
+    if not 0 < training.images <= largest:
+        raise UserError(f"--images is {training.images}; {data.name} has {largest} to learn from")
+
+
+def _groups_of(training: TrainingSettings) -> tuple[str, ...]:
+    """The groups of images that an objective reads."""
+    if training.objective == "contrast":
+        return ("train_single_0", "train_single_1", "train_single_2")
+    return training.groups if training.objective == "next_frame" else ("train_single",)
 
 
 def known_datasets() -> list[str]:

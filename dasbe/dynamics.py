@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.memory import check_memory
 from dasbe import noise
 
 FIRING_THRESHOLD = 1.00001
@@ -137,7 +138,16 @@ class WholeImageNetwork:
 
 
 def restricted(images: Tensor, network: StatefulNetwork) -> tuple[Pixels, StatefulNetwork]:
-    """The on-pixels of (B, H, W) images and the network on them alone."""
+    """The on-pixels of (B, H, W) images and the network on them alone.
+
+    Raises :class:`UserError` for a network of another size.
+    """
+    size = images[0].numel()
+    if getattr(network, "n_pixels", size) != size:
+        raise UserError(
+            f"the images have {images.shape[1]} x {images.shape[2]} pixels, the network is for "
+            f"{network.n_pixels}; choose another network or scale the images"
+        )
     pixels = on_pixels(images)
     if hasattr(network, "restrict"):
         return pixels, network.restrict(pixels)
@@ -302,6 +312,8 @@ def simulate(
     """
     if image_indices is None:
         image_indices = np.arange(len(images))
+    kept_bytes = len(images) * keep_iterations * window * int(images.count_nonzero((1, 2)).max())
+    check_memory({"window": 12.0 * len(images) * window, "iterations that are kept": kept_bytes})
     pixels, network = restricted(images, network)
     state = start(pixels, window, seed, image_indices)
     kept = []

@@ -33,7 +33,7 @@ from common.training import (
     progress,
 )
 from dasbe.binding import MODEL
-from dasbe.config import Settings, dataset_settings, known_datasets
+from dasbe.config import Settings, check_dataset, dataset_settings, known_datasets
 from dasbe.networks import build_network
 from dasbe.objectives import Objective, Randomness, build_objective
 
@@ -131,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     overrides.pop("dataset", None)  # names the settings file
     settings = dataset_settings(args.dataset, overrides, args.protocol == "paper")
     paper = dataset_settings(args.dataset, paper=True)
+    check_dataset(settings)
     with (
         distributed(args, args.device) as group,
         said_protocol(settings, paper, group),

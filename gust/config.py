@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.memory import check_memory
 from common.settings import load_settings
+from datasets.catalogue import find
 from gust.losses import LOSSES
 
 FILE = Path(__file__).parent / "settings" / "gust.yaml"
@@ -130,6 +134,39 @@ class Settings:
     def dataset(self) -> str:
         """Name of the data set that is trained on."""
         return f"shapes_multiobj_{self.train_objects}_3"
+
+
+def check_dataset(settings: Settings) -> None:
+    """Raise :class:`UserError` unless the images have the data set's size and number, and the
+    machine has the memory for one image of a step of the training."""
+    data, training = find(settings.dataset), settings.training
+    height, width = data.item_shape
+    if (settings.height, settings.width) != (height, width):
+        raise UserError(
+            f"the images of {data.name} have {height} x {width} pixels, not {settings.height} x "
+            f"{settings.width}; leave --height and --width"
+        )
+    if training.images > data.sizes["train_multi"]:
+        largest = data.sizes["train_multi"]
+        raise UserError(f"--images is {training.images}; {data.name} has {largest} to learn from")
+    n_pixels = height * width
+    widths = [n_pixels, *settings.network.encoder_widths, *settings.network.decoder_widths]
+    check_memory(
+        {
+            "--window, --iterations": bytes_of_image(settings),
+            "--encoder_widths, --decoder_widths": 16.0
+            * sum(a * b for a, b in pairwise([*widths, n_pixels])),
+        }
+    )
+
+
+def bytes_of_image(settings: Settings) -> float:
+    """What a training keeps of an image until its gradients are there, roughly."""
+    network, training = settings.network, settings.training
+    unrolled = max([training.iterations, *training.more_iterations.values()])
+    widths = [2 * settings.height * settings.width, *network.encoder_widths]
+    widths += network.decoder_widths
+    return 4.0 * settings.dynamics.window * unrolled * sum(widths)
 
 
 def gust_settings(overrides: dict[str, Any] | None = None, paper: bool = False) -> Settings:

@@ -45,7 +45,7 @@ from common.training import (
 from datasets.binding import Images, read_group, split_range
 from datasets.generate import ensure
 from gust import losses
-from gust.config import Settings, gust_settings
+from gust.config import Settings, bytes_of_image, check_dataset, gust_settings
 from gust.dynamics import Noise, drop_pixels, unroll
 from gust.kernels import BACKENDS, choose_backend
 from gust.network import Autoencoder
@@ -59,6 +59,8 @@ FIRST_EPOCH_ROUND = VALIDATION_ROUND + 1
 CHUNK = {"cpu": 256, "cuda": 4096}
 """Images that go through the network together: gradients of a batch are added up in parts that fit
 the caches."""
+CHUNK_BYTES = {"cpu": 4e9, "cuda": 16e9}
+"""Fewer go together where they would need more memory than this, with large windows."""
 
 
 class Data:
@@ -164,7 +166,8 @@ class Trainer:
         """
         total = torch.zeros((), dtype=torch.float64, device=self.group.device)
         part = images[self.group.local_slice(len(images))]
-        size = CHUNK[self.group.device.type]
+        kind = self.group.device.type
+        size = min(CHUNK[kind], max(1, int(CHUNK_BYTES[kind] / bytes_of_image(self.settings))))
         for begin in range(0, len(part), size):
             indices = part[begin : begin + size]
             clean = self.data.images[indices].to(self.group.device).float()
@@ -262,6 +265,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_distributed_arguments(parser)
     args = parser.parse_args(argv)
     settings = gust_settings(overrides_from_args(Settings, args), args.protocol == "paper")
+    check_dataset(settings)
     name = f"shapes_{settings.train_objects}"
     with (
         distributed(args, args.device) as group,

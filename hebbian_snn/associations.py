@@ -76,6 +76,21 @@ class AssociationsTask(SupervisedTask):
             "test": data.test_size,
         }
 
+    def memory_needs(self) -> dict[str, float]:
+        data = self.settings.dataset
+        of_pair = 4.0 * data.feature_size
+        sizes = {
+            "--training_size": self.settings.training.batch_size
+            if data.inf_data
+            else data.training_size,
+            "--validation_size": data.validation_size,
+            "--test_size": data.test_size,
+        }
+        of_sample = data.sequence_length * of_pair + 12.0 * data.num_classes
+        stored = {flag: size * of_sample for flag, size in sizes.items()}
+        weights = 16.0 * self.settings.network.embedding_size * (data.feature_size + 1)
+        return {**super().memory_needs(), **stored, "--feature_size, --embedding_size": weights}
+
     @property
     def pairs(self) -> int:
         return self.settings.dataset.sequence_length

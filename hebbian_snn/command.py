@@ -16,7 +16,7 @@ from common.checkpoints import load_training_state, save_training_state
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
 from common.errors import UserError
-from common.memory import keep_freed_memory
+from common.memory import check_memory, keep_freed_memory
 from common.protocol import said_protocol
 from common.runs import (
     RunFiles,
@@ -165,7 +165,7 @@ def run_task(
     resolve_spellings(args, spellings or {})
     say_without_effect(args, without_effect or {})
     _check_flags(args)
-    _task_of(task_type, args)  # or the settings cannot be
+    check_memory(_task_of(task_type, args).memory_needs())
     launch(args, run_process, task_type)
 
 

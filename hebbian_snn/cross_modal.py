@@ -408,7 +408,8 @@ class CrossModalTask(SupervisedTask):
         shipped = f"digits_{modality}" if real else f"digits_{modality}_embedded"
         audio = " --audio" if modality == "audio" else ""
         path = getattr(self.settings.cnn, f"{modality}_protonet_path")
-        return pretrained(path, shipped, f"hebbian_snn.pretrain_digit_classifier{audio}")
+        command = f"hebbian_snn.pretrain_digit_classifier{audio}"
+        return pretrained(path, shipped, command, audio=modality == "audio")
 
     def _relu_encoder(self, modality: str, generator: Generator) -> nn.Module:
         return relu_encoder(

@@ -80,6 +80,16 @@ class ClassifierTask(SupervisedTask):
         kind = "digits_audio" if self.settings.dataset.audio else "digits_image"
         return kind if self.digits("train").source in REAL_SOURCES else f"{kind}_embedded"
 
+    def memory_needs(self) -> dict[str, float]:
+        data, settings = self.settings.dataset, self.settings
+        pixels = data.num_mfcc * data.num_mfcc_time_samples if data.audio else 28 * 28
+        maps = 4.0 * settings.network.channels * pixels
+        recordings = {"--num_mfcc, --num_mfcc_time_samples": 4.0 * 2700 * pixels}
+        return {
+            "--batch_size, --channels": settings.training.batch_size * maps,
+            **(recordings if data.audio else {}),
+        }
+
     def digits(self, split: str) -> Digits:
         """The samples of a split."""
         data = self.settings.dataset

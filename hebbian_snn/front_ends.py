@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from common.checkpoints import Checkpoint, load_checkpoint
-from common.errors import NotThereError
+from common.errors import NotThereError, UserError
 from common.paths import CHECKPOINTS
 from common.runs import find_network, network_file
 from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
@@ -107,11 +107,16 @@ def features(encoder: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([encoder(chunk) for chunk in images.split(FEATURES_AT_ONCE)])
 
 
-def pretrained(path: str | None, shipped: str, command: str) -> Checkpoint:
+def pretrained(
+    path: str | None, shipped: str, command: str, audio: bool | None = None
+) -> Checkpoint:
     """The checkpoint at a path, or the shipped one of this name, where that is not there one's own,
     which ``command`` makes.
 
-    Raises :class:`NotThereError` where there is none.
+    Args:
+        audio: a classifier of spoken or of written digits is wanted; None: a prototypical network.
+
+    Raises :class:`NotThereError` where there is none, :class:`UserError` for another kind.
     """
     file = network_file(MODEL, shipped, CHECKPOINTS, or_own=True)
     if path is not None:
@@ -122,7 +127,17 @@ def pretrained(path: str | None, shipped: str, command: str) -> Checkpoint:
             f"there is no trained network {shipped!r} to begin with; "
             f"python -m {command}{embedded} makes it"
         )
-    return load_checkpoint(file, model=MODEL)
+    found = load_checkpoint(file, model=MODEL)
+    kind = found.metadata["data"].get("task")
+    dataset = found.metadata["settings"].get("dataset")
+    heard = dataset.get("audio") if isinstance(dataset, dict) and kind == "digits" else None
+    if (kind, heard) != (("protonet" if audio is None else "digits"), audio):
+        raise UserError(
+            f"{file} is a network of the task {kind!r}"
+            + ("" if heard is None else f" on {'spoken' if heard else 'written'} digits")
+            + f"; one of python -m {command} is needed"
+        )
+    return found
 
 
 @torch.no_grad()

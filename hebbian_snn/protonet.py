@@ -141,6 +141,13 @@ class ProtonetTask(SupervisedTask):
         real = characters("train", self.settings.dataset).source == "Omniglot"
         return "protonet" if real else "protonet_embedded"
 
+    def memory_needs(self) -> dict[str, float]:
+        settings, shown = self.settings, self.settings.episodes
+        tested = shown.evaluated_way * (shown.shot + shown.evaluated_queries)
+        images = max(shown.way * (shown.shot + shown.queries), tested)
+        maps = 4.0 * 28 * 28 * settings.network.channels
+        return {"--batch_size, --way, --queries": settings.training.batch_size * images * maps}
+
     def sizes(self) -> dict[str, int]:
         episodes = self.settings.episodes
         return {

@@ -32,7 +32,9 @@ from hebbian_snn.reinforcement_networks import Policy, ReLURecall, SpikingRecall
 class GameSettings:
     """Concentration, and how it is shown."""
 
-    num_cells: int = field(metadata={"help": "cells, two for every pair of cards", "minimum": 2})
+    num_cells: int = field(
+        metadata={"help": "cells, two for every pair of cards", "minimum": 2, "maximum": 1000}
+    )
     card_shape: int = field(metadata={"help": "numbers of a card", "minimum": 1})
     resample_cards: bool = field(metadata={"help": "new cards in every game"})
     match_reward: float = field(metadata={"help": "for a pair that is found"})
@@ -119,6 +121,22 @@ class ConcentrationTask:
             "no_memory": network.gamma_pos == 0,
         }
         return "_".join(["concentration", *(part for part, given in parts.items() if given)])
+
+    def memory_needs(self) -> dict[str, float]:
+        """As of :meth:`hebbian_snn.tasks.SupervisedTask.memory_needs`."""
+        settings, training = self.settings, self.settings.training
+        inputs = 4.0 * self.rules.observation_size
+        keys, games = settings.network.memory_size, training.num_envs
+        steps = 4.0 * settings.game.num_time_steps * settings.network.embedding_size
+        return {
+            "--num_envs, --num_steps": games * training.num_steps * inputs,
+            "--memory_size, --num_envs": 4.0 * games * keys * keys,
+            "--num_time_steps, --embedding_size": games * steps,
+            "--evaluation_games": settings.evaluation.evaluation_games * inputs,
+            "--hidden_size, --embedding_size": 4.0
+            * inputs
+            * (settings.heads.hidden_size + settings.network.embedding_size),
+        }
 
     def data_summary(self) -> dict[str, Any]:
         """What a checkpoint says of the data, besides the settings."""

@@ -24,7 +24,7 @@ from common.arguments import Parser
 from common.checkpoints import load_training_state, save_training_state
 from common.distributed import ALONE
 from common.errors import UserError, command_line
-from common.memory import keep_freed_memory
+from common.memory import check_memory, keep_freed_memory
 from common.runs import (
     RunFiles,
     check_same_run,
@@ -198,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     penalty = task.settings.game.flip_penalty
     if penalty > 0:
         print(f"warning: --flip_penalty {penalty} is added to the reward, so it rewards every flip")
+    check_memory(task.memory_needs())
     keep_freed_memory()
     if args.evaluate:
         _test(task, args, device)

@@ -93,6 +93,18 @@ class SupervisedTask(ABC):
         total, size = self.sizes()[split], self.settings.training.batch_size
         return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
+    def memory_needs(self) -> dict[str, float]:
+        """Bytes of the largest tensors of a training step by the flags they come from, see
+        :func:`common.memory.check_memory`; without a look at the data."""
+        network, data = self.settings.network, self.settings.dataset
+        steps = getattr(data, "num_time_steps", getattr(data, "sentence_duration", 1))
+        batch, keys = self.settings.training.batch_size, network.memory_size
+        return {
+            "--memory_size, --batch_size": 4.0 * batch * keys * keys,
+            "--embedding_size, --batch_size": 4.0 * batch * steps * network.embedding_size,
+            "--embedding_size, --memory_size": 32.0 * network.embedding_size * keys,
+        }
+
     @abstractmethod
     def batch(self, split: str, epoch: int, samples: range, part: slice) -> Batch:
         """A part of a batch, on the CPU.

@@ -22,7 +22,11 @@ class InputSettings:
     steps: int = field(metadata={"help": "time steps T of a training sample", "minimum": 1})
     test_steps: int = field(metadata={"help": "time steps of a test sample", "minimum": 1})
     step_us: int = field(
-        metadata={"help": "length of a step in microseconds, for events", "minimum": 1}
+        metadata={
+            "help": "length of a step in microseconds, for events",
+            "minimum": 1,
+            "maximum": 1_000_000_000,
+        }
     )
     scale: int = field(
         metadata={"help": "scale x scale pixels of an event camera become one", "minimum": 1}
@@ -126,7 +130,10 @@ class TrainingSettings:
     optimizer: str = field(metadata={"help": "what steps", "choices": OPTIMIZERS})
     momentum: float = field(metadata={"help": "of sgd", "minimum": 0, "maximum": 1})
     learning_rate: float = field(
-        metadata={"help": "lr in eta_min + (lr - eta_min) (1 + cos(pi n / t_0)) / 2 after n steps"}
+        metadata={
+            "help": "lr in eta_min + (lr - eta_min) (1 + cos(pi n / t_0)) / 2 after n steps",
+            "minimum": 0,
+        }
     )
     t_0: int = field(
         metadata={"help": "optimiser steps until the rate is 0, half a period", "minimum": 1}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.memory import check_memory
 from common.training import generator
 from datasets.choices import Data
 from datasets.dvs_gesture import load_dvs_gesture
@@ -36,6 +39,18 @@ def sample_shape(settings: Settings) -> tuple[int, ...]:
         return scaled_shape(SHAPES[settings.dataset], settings.input.scale)
     except ValueError as error:
         raise UserError(f"{error}; choose another --scale") from None
+
+
+def check_training(settings: Settings) -> None:
+    """Raise :class:`UserError` for more memory than the machine has in a step of the training."""
+    units = math.prod(sample_shape(settings)) + sum(settings.network.hidden)
+    steps = max(settings.input.steps, settings.input.test_steps)
+    check_memory(
+        {
+            "--steps, --batch_size": 2.0 * steps * settings.training.batch_size * units,
+            "--hidden": 16.0 * sum(a * b for a, b in pairwise(settings.network.hidden)),
+        }
+    )
 
 
 class Samples(Protocol):

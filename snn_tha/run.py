@@ -38,7 +38,7 @@ from common.runs import add_run_arguments, finish_run, open_run
 from common.settings import Switch, add_arguments, overrides_from_args
 from datasets.choices import DATA_CHOICES, check_choice
 from snn_tha.config import DATASETS, Settings, tha_settings
-from snn_tha.data import DataSet, load_data
+from snn_tha.data import DataSet, check_training, load_data
 from snn_tha.kernels import BACKENDS
 from snn_tha.logs import write_logs
 from snn_tha.original import flags_of, use_data_of
@@ -48,6 +48,7 @@ MODEL = "snn_tha"
 VARIED = ("binarize", "annealing", "fixed")
 """Settings in which the compared conditions differ."""
 
+MOST_TRIALS = 10_000
 _WORDS = ("true", "false")
 
 
@@ -164,12 +165,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def train_as_told(argv: Sequence[str] | None) -> None:
     """Train as the flags say."""
     args = _parser().parse_args(spell_switches(sys.argv[1:] if argv is None else argv))
-    if args.trials < 1:
-        raise UserError(f"--trials is {args.trials}; give 1 or more")
+    if not 1 <= args.trials <= MOST_TRIALS:
+        raise UserError(f"--trials is {args.trials}; give 1 to {MOST_TRIALS}")
     dataset = getattr(args, "dataset", DATASETS[0])
     check_choice("data set", dataset, DATASETS)
     overrides = overrides_from_args(Settings, args)
     settings = tha_settings(dataset, overrides, args.protocol == "paper")
+    check_training(settings)
     keep_freed_memory()
     load = functools.cache(lambda: load_data(settings, args.data))
     with distributed(args, args.device) as group:

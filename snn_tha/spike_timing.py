@@ -26,13 +26,13 @@ import torch
 from torch import Tensor
 
 from common.arguments import Parser
-from common.errors import UserError, command_line
+from common.errors import command_line
 from common.paths import RESULTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.report import results_table
 from common.results import save_arrays
 from common.settings import add_arguments, load_settings, overrides_from_args, to_dict
-from common.training import check_finite, generator, progress
+from common.training import check_finite, check_seeds, generator, progress
 from snn_tha.annealing import Annealing
 from snn_tha.kernels import lif_scan
 from snn_tha.layers import Linear
@@ -320,13 +320,6 @@ def timing_lines(record: Record) -> list[str]:
 
 
 # ---- command line ---------------------------------------------------------------------------
-
-
-def check_seeds(seeds: Sequence[int]) -> Sequence[int]:
-    """The seeds; raises :class:`UserError` for repeated ones."""
-    if len(set(seeds)) != len(seeds):
-        raise UserError("--seeds: a seed is given twice; give different ones")
-    return seeds
 
 
 @command_line

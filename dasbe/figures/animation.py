@@ -47,7 +47,7 @@ from common.records import Measurement, Record, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device
-from dasbe.binding import TrainedNetwork, load_network
+from dasbe.binding import MOST_ITERATIONS, TrainedNetwork, load_network
 from dasbe.config import FOLDER
 from dasbe.dynamics import iterate, restricted, scatter_pixels, start
 from dasbe.figures.figure2 import SILENT, Figure2Settings, frame_strip
@@ -363,8 +363,8 @@ def plan_from(args: argparse.Namespace) -> Plan:
     """The plan of the given flags; raises :class:`UserError` for what cannot be done."""
     if args.image < 0:
         raise UserError(f"--image is {args.image}; the index of an image must be 0 or more")
-    if args.iterations < 1:
-        raise UserError(f"--iterations is {args.iterations}; it must be at least 1")
+    if not 1 <= args.iterations <= MOST_ITERATIONS:
+        raise UserError(f"--iterations is {args.iterations}; give 1 to {MOST_ITERATIONS}")
     given = [n for n in SHOWN if n < args.iterations] if args.shown is None else args.shown
     for n in given:
         if not 1 <= n <= args.iterations:

@@ -40,7 +40,7 @@ from common.errors import UserError, command_line
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
-from common.training import choose_device, progress
+from common.training import check_seeds, choose_device, progress
 from dasbe.binding import TrainedNetwork, load_network
 from dasbe.config import FOLDER
 from dasbe.dynamics import scatter_pixels, simulate
@@ -466,7 +466,7 @@ def plan_from(args: argparse.Namespace, settings: Figure2Settings) -> Plan:
     """The plan of the given flags; raises :class:`UserError` for what cannot be done."""
     if args.image < 0:
         raise UserError(f"--image is {args.image}; the index of an image must be 0 or more")
-    seeds = tuple(args.seeds or settings.seeds)
+    seeds = check_seeds(args.seeds or settings.seeds)
     device = choose_device(args.device)
     return Plan(args.profile, args.network, args.image, seeds, args.data, device, args.out)
 

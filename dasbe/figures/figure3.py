@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from common.drawing import DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
+from common.memory import check_memory
 from common.paper_values import published_fields
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
@@ -307,6 +308,7 @@ def plan_from(args: argparse.Namespace, settings: Figure3Settings) -> Plan:
     images = images if args.images is None else args.images
     if images < 2:
         raise UserError(f"--images is {images}; an interval needs at least 2")
+    check_memory({"--images": 5.0 * 28 * 28 * images})
     unknown = [name for name in args.datasets or [] if name not in settings.networks]
     if unknown:
         known = ", ".join(settings.networks)

@@ -38,7 +38,7 @@ from common.errors import UserError, command_line
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
-from common.training import choose_device, progress
+from common.training import check_seeds, choose_device, progress
 from dasbe.binding import load_network
 from dasbe.config import FOLDER, DynamicsSettings
 from dasbe.dynamics import Pixels, iterate, restricted, scatter_pixels, start
@@ -481,7 +481,7 @@ def plan_from(args: argparse.Namespace, settings: Figure4Settings) -> Plan:
         raise UserError(f"--image is {args.image}; the index of an image must be 0 or more")
     full = args.profile == "full"
     images = settings.tuning_images_full if full else settings.tuning_images_quick
-    seeds = tuple(args.seeds or settings.seeds)
+    seeds = check_seeds(args.seeds or settings.seeds)
     device = choose_device(args.device)
     return Plan(args.profile, images, args.image, seeds, args.data, device, args.out)
 

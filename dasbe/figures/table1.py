@@ -25,7 +25,7 @@ from common.paper_values import published_fields
 from common.records import Measurement, Record, mean_interval, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
-from common.training import choose_device, progress
+from common.training import check_seeds, choose_device, progress
 from dasbe.binding import TrainedNetwork, load_network
 from dasbe.config import FOLDER, dataset_settings
 from dasbe.evaluation import (
@@ -271,7 +271,7 @@ def plan_from(args: argparse.Namespace, settings: Table1Settings) -> Plan:
         args.profile,
         datasets,
         tuple(args.methods or settings.methods),
-        tuple(args.seeds or (settings.seeds_full if full else settings.seeds_quick)),
+        check_seeds(args.seeds or (settings.seeds_full if full else settings.seeds_quick)),
         images,
         args.data,
         {dataset: path for dataset, _, path in pairs},

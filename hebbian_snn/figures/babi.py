@@ -305,6 +305,13 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], Data]:
     Without --train, ``auto`` asks for no data: it takes networks trained on the official stories
     where there are any, and else those trained on generated ones.
     """
+    for name in ("flags", "launch"):
+        try:
+            shlex.split(getattr(args, name))
+        except ValueError as error:
+            raise UserError(
+                f"--{name} {getattr(args, name)}: {str(error).lower()}; close what was opened"
+            ) from None
     flags = [*shlex.split(args.flags), "--device", args.device]
 
     def trained_on(data: Data) -> list[Job]:

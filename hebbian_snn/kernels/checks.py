@@ -12,6 +12,11 @@ from common.errors import UserError
 from hebbian_snn.neurons import LIFState, NeuronParameters, threshold
 from hebbian_snn.plasticity import InvertedOja
 
+LOWEST_THRESHOLD = 1e-12
+"""The slope of a neuron is one over its threshold, in float32."""
+LONGEST_REFRACTORY = 2**31 - 1
+"""Counters of steps are int32."""
+
 
 def check_neuron(neuron: NeuronParameters, trained_threshold: bool = True) -> None:
     """Raises :class:`UserError` for parameters out of range, ``ValueError`` for a trained threshold
@@ -22,10 +27,17 @@ def check_neuron(neuron: NeuronParameters, trained_threshold: bool = True) -> No
         if neuron.thr.dim():
             raise ValueError(f"the threshold must be one number, not {_shape(neuron.thr)}")
     _positive(thr=threshold(neuron), tau_mem=getattr(neuron, "tau_mem", 1.0))
+    if threshold(neuron) < LOWEST_THRESHOLD:
+        raise UserError(f"thr is {threshold(neuron)}; give at least {LOWEST_THRESHOLD}")
     _not_negative(
         refractory_time_steps=neuron.refractory_time_steps,
         dampening_factor=neuron.dampening_factor,
     )
+    if neuron.refractory_time_steps > LONGEST_REFRACTORY:
+        raise UserError(
+            f"refractory_time_steps is {neuron.refractory_time_steps}; "
+            f"give at most {LONGEST_REFRACTORY}"
+        )
     if neuron.refractory_time_steps != int(neuron.refractory_time_steps):
         raise UserError(
             f"refractory_time_steps is {neuron.refractory_time_steps}; give whole steps"

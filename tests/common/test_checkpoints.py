@@ -306,7 +306,7 @@ class Run:
 
     def state(self) -> dict:
         return {
-            "run": {"seed": 3},
+            "run": {"seed": 3, "data": {}},
             "epoch": 4,
             "seconds": 1.5,
             "parts": [part.state_dict() for part in self.parts],
