@@ -66,6 +66,9 @@ STATE = {
 }
 """What every training state has, besides what its own training adds."""
 
+BEST = {"epoch": int, "tensors": dict[str, Any]}
+"""What stands in ``best``, once there is a best network."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -268,6 +271,8 @@ def load_training_state(path: PathLike) -> dict[str, Any]:
             f"{path} is not a training state, or it is damaged; delete it and start again"
         )
     wrong = misfit(state, STATE, "the state")
+    if not wrong and state["best"]:
+        wrong = misfit(state["best"], BEST, "best")
     if wrong:
         raise UserError(
             f"{path} is not a training state of this version: {wrong}; delete it and start again"

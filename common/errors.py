@@ -34,8 +34,8 @@ class NotThereError(UserError):
 
 
 _OS_REASONS = {
-    errno.ENOSPC: "no space is left on the device; free some or choose another folder with --out",
-    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder with --out",
+    errno.ENOSPC: "no space is left on its device; free some, or choose another folder for it",
+    errno.EDQUOT: "the disk quota is used up; free some space, or choose another folder for it",
     errno.EACCES: "permission is denied; choose a folder that you may write to",
     errno.EPERM: "the operation is not permitted; choose a folder that you may write to",
     errno.EROFS: "the file system is read-only; choose a folder that you may write to",

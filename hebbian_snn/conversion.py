@@ -117,7 +117,7 @@ def balanced(encoder: SpikingEncoder, images: Tensor, folder: Path | None = None
     """
     path = (folder or FOLDER) / f"thresholds_{fingerprint(encoder, images, False)}.json"
     try:
-        thresholds = json.loads(path.read_text())
+        thresholds = json.loads(path.read_text(encoding="utf-8"))
         set_thresholds(encoder, thresholds)
     except (OSError, ValueError, TypeError, UserError):
         thresholds = balance_thresholds(encoder, images)

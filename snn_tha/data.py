@@ -19,6 +19,7 @@ from datasets.events import Events, bin_events, random_starts, scaled_shape
 from datasets.mnist import LabelledImages, load_fashion_mnist, load_mnist
 from datasets.shd import load_shd
 from snn_tha.config import InputSettings, Settings
+from snn_tha.network import layer_shapes
 
 LOADERS = {
     "mnist": load_mnist,
@@ -28,6 +29,7 @@ LOADERS = {
 }
 
 
+TRAINING_SAMPLES = {"mnist": 60_000, "fmnist": 60_000, "shd": 8_156, "dvs": 1_077}
 SHAPES = {"mnist": (1, 28, 28), "fmnist": (1, 28, 28), "shd": (700,), "dvs": (2, 128, 128)}
 """Of a sample at one step, before pixels are joined."""
 
@@ -43,12 +45,15 @@ def sample_shape(settings: Settings) -> tuple[int, ...]:
 
 def check_training(settings: Settings) -> None:
     """Raise :class:`UserError` for more memory than the machine has in a step of the training."""
-    units = math.prod(sample_shape(settings)) + sum(settings.network.hidden)
-    steps = max(settings.input.steps, settings.input.test_steps)
+    network, shown, batch = settings.network, settings.input, settings.training.batch_size
+    shapes = layer_shapes(sample_shape(settings), network.convolutions, [*network.hidden, 1])
+    units = sum(math.prod(shape) for shape in shapes)
+    there = shown.train_samples or TRAINING_SAMPLES[settings.dataset]
+    steps = max(shown.steps, shown.test_steps)
     check_memory(
         {
-            "--steps, --batch_size": 2.0 * steps * settings.training.batch_size * units,
-            "--hidden": 16.0 * sum(a * b for a, b in pairwise(settings.network.hidden)),
+            "--steps, --batch_size": 4.0 * steps * min(batch, there) * units,
+            "--hidden": 16.0 * sum(a * b for a, b in pairwise([1, *network.hidden])),
         }
     )
 

@@ -73,6 +73,7 @@ STATES = {
     "run a list": ({**WHOLE, "run": [1]}, "run is a list"),
     "run None": ({**WHOLE, "run": None}, "run is none"),
     "run without a seed": ({**WHOLE, "run": {}}, "run lacks 'seed'"),
+    "best without a network": ({**WHOLE, "best": {"epoch": 1}}, "best lacks 'tensors'"),
     "best a list": ({**WHOLE, "best": []}, "best is a list"),
     "epoch text": ({**WHOLE, "epoch": "1"}, "epoch is text"),
     "of another run": (WHOLE, ""),

@@ -312,7 +312,7 @@ class Run:
             "parts": [part.state_dict() for part in self.parts],
             "noise": self.noise.get_state(),
             "settings": {"milestones": {60: 0.5}, "sizes": [3, 2], "patience": None},
-            "best": {"score": float("inf")},
+            "best": {"epoch": 3, "tensors": {}, "score": float("inf")},
         }
 
     def restore(self, state: dict) -> None:
@@ -328,7 +328,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     save_training_state(tmp_path / "state", first.state())
     state = load_training_state(tmp_path / "state")
     assert state["settings"] == first.state()["settings"]
-    assert state["best"] == {"score": float("inf")}
+    assert state["best"]["score"] == float("inf")
     second.restore(state)
     second.epochs(5)
     for name, tensor in whole.net.state_dict().items():
