@@ -151,11 +151,12 @@ def wanted_counts(
     counts: int | dict[str, int] | None = None,
     groups: Sequence[str] | None = None,
 ) -> dict[str, int]:
-    """Images of each group: the usual numbers, or ``counts``, one number for all groups being cut
-    to the full one's. Raises :class:`UserError` for more than a group has."""
+    """Images of each group: the usual numbers, or ``counts``, never more than the full group.
+    Raises :class:`UserError` where more is asked of one of ``groups`` by name."""
     by_group = counts if isinstance(counts, dict) else {}
     check_groups(dataset, [*by_group, *(groups or [])])
-    for group, count in by_group.items():
+    for group in groups or []:
+        count = by_group.get(group, 0)
         if count > dataset.sizes[group]:
             raise UserError(
                 f"{dataset.name} has {dataset.sizes[group]} images in {group}, not {count}; "
@@ -164,7 +165,7 @@ def wanted_counts(
     wanted = dataset.usual_counts
     if isinstance(counts, int):
         wanted = {group: min(counts, size) for group, size in dataset.sizes.items()}
-    wanted |= {group: count for group, count in by_group.items()}
+    wanted |= {group: min(count, dataset.sizes[group]) for group, count in by_group.items()}
     if any(count < 1 for count in wanted.values()):
         raise UserError(f"{dataset.name}: a number of images must be at least 1")
     return {group: n for group, n in wanted.items() if groups is None or group in groups}
