@@ -149,9 +149,10 @@ def load_part(path: Path, key: dict[str, Any]) -> Part:
     try:
         with np.load(path, allow_pickle=False) as file:
             stored = Part(file["ami"], float(file["seconds"]), json.loads(str(file["key"])))
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+    except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError, BadZipFile):
         return empty
-    return stored if stored.key == json.loads(json.dumps(key)) else empty
+    sound = stored.ami.ndim == 1 and stored.ami.dtype.kind == "f" and np.isfinite(stored.ami).all()
+    return stored if sound and stored.key == json.loads(json.dumps(key)) else empty
 
 
 def whole_chunks(part: Part) -> Part:

@@ -190,7 +190,7 @@ def load_curve(path: Path, key: dict[str, Any]) -> Curve | None:
         if json.loads(str(stored.pop("key"))) != key:
             return None
         return Curve(**{**stored, "seconds": float(stored["seconds"])})
-    except (UserError, KeyError, TypeError, ValueError):
+    except (UserError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from checkpoint_metadata import TRAINED
 
 from common.checkpoints import save_checkpoint
 from common.settings import to_dict
@@ -19,7 +20,7 @@ def untrained_networks(tmp_path, monkeypatch):
             settings = dataset_settings(name)
             generator = torch.Generator().manual_seed(3)
             network = build_network(settings.network, settings.height * settings.width, generator)
-            metadata = {"model": MODEL, "settings": to_dict(settings)}
+            metadata = {**TRAINED, "model": MODEL, "settings": to_dict(settings)}
             save_checkpoint(folder / f"{name}.safetensors", network.state_dict(), metadata)
         return folder
 

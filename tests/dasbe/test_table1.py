@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from checkpoint_metadata import TRAINED
 from PIL import Image
 from scipy import stats
 
@@ -39,7 +40,7 @@ def checkpoint_of(path, dataset, seed=0):
         settings.network, settings.height * settings.width, torch.Generator().manual_seed(seed)
     )
     save_checkpoint(
-        path, network.state_dict(), {"model": "dasbe", "settings": to_dict(settings), "seed": 0}
+        path, network.state_dict(), {**TRAINED, "model": "dasbe", "settings": to_dict(settings)}
     )
     return path
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from checkpoint_metadata import TRAINED
 from gust_examples import WIDTHS, lively_network
 
 from common.checkpoints import save_checkpoint
@@ -118,7 +119,7 @@ def shipped(tmp_path, monkeypatch):
     def write(settings=None, **changed):
         own = gust_settings(SMALL)
         tensors = build_network(own, torch.Generator().manual_seed(0)).state_dict()
-        metadata = {"model": MODEL, "settings": settings or to_dict(own), **changed}
+        metadata = {**TRAINED, "model": MODEL, "settings": settings or to_dict(own), **changed}
         path = tmp_path / "gust" / "shapes_2.safetensors"
         save_checkpoint(path, tensors, metadata)
         return path
@@ -155,7 +156,7 @@ def test_files_that_cannot_be_used(shipped):
     wider = gust_settings({**SMALL, "height": 5})
     with pytest.raises(UserError, match=r"does not fit.*encoder\.0\.weight"):
         load_network(shipped(to_dict(wider)))
-    with pytest.raises(UserError, match=r"shapes_2\.safetensors.*must be a mapping"):
+    with pytest.raises(UserError, match=r"shapes_2\.safetensors.*not a mapping"):
         load_network(shipped(["nonsense"]))
     with pytest.raises(UserError, match=r"shapes_2\.safetensors.*unknown setting 'colour'"):
         load_network(shipped({**to_dict(wider), "colour": 1}))
