@@ -19,7 +19,9 @@ import argparse
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,9 +30,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from common.errors import UserError, leave_at_once
-from common.training import choose_device
+from common.settings import differences
+from common.training import choose_device, keep_float32
 
 T = TypeVar("T")
+
+MEETING, SILENCE = 300.0, 600.0
+"""Seconds, unless --dist_timeout says so: until all have met, and later without a word."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,22 @@ class Distributed:
             raise told[1]
         return told[0]
 
+    def check_alike(self, value: Mapping[str, Any]) -> None:
+        """Raise :class:`UserError` on every process where the (nested) values, such as settings
+        and data, are not those of rank 0 on all of them."""
+        if self.world_size == 1:
+            return
+        different = differences(self.from_main(lambda: value), value)
+        found: list[list[str]] = [[]] * self.world_size
+        with self._contact():
+            dist.all_gather_object(found, different)
+        for rank, lines in enumerate(found):
+            if lines:
+                raise UserError(
+                    f"process {rank} of {self.world_size} is at another training than process 0 "
+                    f"({'; '.join(lines)}, in process {rank}); give all the same flags and data"
+                )
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         self.all_reduce_sum(torch.zeros(1, device=self.device))
@@ -131,6 +153,7 @@ class Distributed:
         """Leave the group of processes; without effect for a single one."""
         if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
+            keep_float32(False)
 
     @contextlib.contextmanager
     def _contact(self) -> Iterator[None]:
@@ -164,8 +187,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dist_timeout",
         "--dist-timeout",
         type=float,
-        default=600.0,
-        help="seconds without a word from another process until the job ends (default: 600)",
+        help="seconds until all processes must have met (default: 300), and later without a word "
+        "from another one until the job ends (default: 600)",
     )
 
 
@@ -182,6 +205,7 @@ def distributed(args: argparse.Namespace, device: str = "auto") -> Iterator[Dist
     group = Distributed(rank, world_size, choose_device(device))
     if world_size > 1:
         _join(group, url, args.dist_backend, args.dist_timeout)
+        keep_float32(not getattr(args, "bfloat16", False))
         leave_at_once()
     # After an error the group stays open: closing it could wait for others, the end of this
     # process tells them.
@@ -211,14 +235,20 @@ def _launch(args: argparse.Namespace) -> tuple[int, int, int, str]:
         return 0, 1, 0, ""
     try:
         rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        return rank, world_size, int(os.environ.get("LOCAL_RANK", rank)), "env://"
+        local_rank = int(os.environ.get("LOCAL_RANK", rank))
+        if not 0 <= rank < world_size or local_rank < 0:
+            raise UserError(
+                f"the variables WORLD_SIZE={world_size}, RANK={rank}, LOCAL_RANK={local_rank} do "
+                "not fit together; use torchrun, or unset them"
+            )
+        return rank, world_size, local_rank, "env://"
     except ValueError:
         raise UserError(
             "the variables RANK, WORLD_SIZE and LOCAL_RANK must be integers; use torchrun"
         ) from None
 
 
-def _join(group: Distributed, url: str, backend: str | None, timeout: float) -> None:
+def _join(group: Distributed, url: str, backend: str | None, timeout: float | None) -> None:
     backend = backend or ("nccl" if group.device.type == "cuda" else "gloo")
     if backend == "nccl" and group.device.type != "cuda":
         raise UserError("--dist_backend nccl needs GPUs; use gloo")
@@ -226,17 +256,40 @@ def _join(group: Distributed, url: str, backend: str | None, timeout: float) -> 
         raise UserError("this PyTorch is built without MPI; use --dist_backend gloo or nccl")
     if group.device.type == "cuda":
         torch.cuda.set_device(group.device)
+    if timeout is not None and not 0 < timeout < 1e6:
+        raise UserError(f"--dist_timeout is {timeout}; give seconds, more than 0")
+    where = _address() if url == "env://" else url
+    failed = f"process {group.rank} of {group.world_size} could not reach the others at {where}"
+    advice = "check that all are started, and that rank 0's machine and a free port are named"
+    until_met = MEETING if timeout is None else timeout
+    message = f"{failed} within {until_met:g} s; {advice}"
+    # Whoever else listens there may never answer, and not every wait inside has a limit.
+    alarm = threading.Timer(until_met + 5, _give_up, [message])
+    alarm.daemon = True
+    alarm.start()
     try:
         dist.init_process_group(
             backend,
             init_method=url,
             rank=group.rank,
             world_size=group.world_size,
-            timeout=datetime.timedelta(seconds=timeout),
+            timeout=datetime.timedelta(seconds=until_met),
         )
+        group.barrier()  # NCCL meets at its first exchange
+        silence = datetime.timedelta(seconds=SILENCE if timeout is None else timeout)
+        dist.distributed_c10d._set_pg_timeout(silence)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"process {group.rank} of {group.world_size} could not reach the others at {url} "
-            f"({reason}); check that all are started and --dist_url names rank 0"
-        ) from error
+        raise UserError(f"{failed} ({reason}); {advice}") from error
+    finally:
+        alarm.cancel()
+
+
+def _address() -> str:
+    """Where torchrun's processes meet."""
+    return f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+
+
+def _give_up(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(1)

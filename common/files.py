@@ -43,9 +43,26 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name):
+            error.filename = str(path)
         raise
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ``OSError`` where files could not be made in a folder, which need not be there yet."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+
+
+def folder_to_write(text: str) -> Path:
+    """A flag's folder; raises as :func:`check_writable`, before anything is computed."""
+    check_writable(Path(text))
+    return Path(text)
 
 
 def remove_temporaries(*paths: Path) -> None:

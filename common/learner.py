@@ -34,8 +34,10 @@ class Learner:
         up, or a new one with epoch 0, nothing in ``best``, and these ``counters``. Only rank 0
         reads the file.
 
-        Raises :class:`UserError` for a damaged file, and for a training of another run.
+        Raises :class:`UserError` for a damaged file, for a training of another run, and where the
+        processes are not at the same run.
         """
+        group.check_alike(self.run)
         state = group.from_main(lambda: load_training_state(path) if path.exists() else None)
         if state is None:
             return {"epoch": 0, "seconds": 0.0, "best": {}, **counters}

@@ -8,7 +8,6 @@ networks are not trained yet, or whose data are not there, is skipped with a lin
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from common.arguments import Parser
 from common.errors import NotThereError, UserError, command_line
 from common.paper_values import papers
 from common.paths import RESULTS
+from common.processes import run_child, terminated_as_interrupted
 from common.report.collect import arrange, find_sources
 from common.report.markdown import headline_table
 
@@ -82,7 +82,7 @@ def run_jobs(
             flush=True,
         )
         began = time.perf_counter()
-        status = subprocess.run(command, check=False).returncode
+        status = run_child(command)
         if status == NotThereError.status:
             skipped.append(f"{job.paper}: {job.name}")
             print("  skipped: its networks or their data are not there, see the line above")
@@ -121,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     unknown = [paper for paper in chosen if paper not in known]
     if unknown:
         raise UserError(f"--only {unknown[0]}: unknown paper; there are {', '.join(known)}")
-    failed, skipped = run_jobs(jobs_of(chosen), args.profile, args.data, args.results)
+    with terminated_as_interrupted():
+        failed, skipped = run_jobs(jobs_of(chosen), args.profile, args.data, args.results)
     print()
     page = report.write_index(args.results)
     print(summary(args.results, chosen))

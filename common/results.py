@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from common.arguments import Parser
 from common.drawing import save_figure
 from common.errors import UserError
-from common.files import atomic_path
+from common.files import atomic_path, folder_to_write
 from common.paths import RESULTS
 from common.records import Record, load_record
 from common.report import results_table
@@ -49,7 +49,10 @@ def result_parser(
     add_networks_argument(parser, networks)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
-        "--out", type=Path, default=RESULTS / folder, help=f"folder (default: results/{folder})"
+        "--out",
+        type=folder_to_write,
+        default=str(RESULTS / folder),
+        help=f"folder (default: results/{folder})",
     )
     return parser
 

@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from common.checkpoints import (
 )
 from common.distributed import ALONE, Distributed
 from common.errors import UserError
-from common.files import lock_now, remove_temporaries, write_json
+from common.files import check_writable, lock_now, remove_temporaries, write_json
 from common.paths import CHECKPOINTS, ROOT, RUNS
 from common.protocol import add_protocol
 from common.records import this_command
@@ -235,11 +234,7 @@ def _check_writable(path: Path) -> None:
     """Raise :class:`UserError` or ``OSError`` now rather than after the last epoch."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the name of a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path.parent)) from None
+    check_writable(path.parent)
 
 
 def _nothing_to_train(model: str, settings: Any, args: argparse.Namespace, files: RunFiles) -> str:

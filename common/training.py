@@ -37,9 +37,22 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+_float32_only = False
+
+
+def keep_float32(wanted: bool) -> None:
+    """Let no product be taken in bfloat16: the gradients of parts of a batch are rounded, so their
+    sum depends on how many processes share it."""
+    global _float32_only
+    _float32_only = wanted
+
+
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16 products; without them they are several
-    times slower than float32 ones."""
+    """Whether products are to be taken in bfloat16 where that is wanted: the device has
+    instructions for them, without which they are several times slower than float32 ones, and
+    :func:`keep_float32` does not forbid it."""
+    if _float32_only:
+        return False
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported()
@@ -159,8 +172,12 @@ class MetricLog:
 
     def write(self, epoch: int, **metrics: float | int | str) -> None:
         """Append one epoch's numbers; they are in the file when this returns."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(_log_line({"epoch": epoch, **metrics}))
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(_log_line({"epoch": epoch, **metrics}))
+        except OSError as error:  # a full disk is noticed without the name
+            error.filename = str(self.path)
+            raise
 
 
 def _log_line(entry: Mapping[str, Any]) -> str:

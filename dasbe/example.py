@@ -36,6 +36,7 @@ from common.drawing import (
     use_style,
 )
 from common.errors import UserError, command_line
+from common.files import folder_to_write
 from common.paths import RESULTS
 from common.runs import add_networks_argument
 from common.spike_metrics import Scores, scores
@@ -171,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resize", action="store_true", help="scale the picture to the network")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", choices=("auto", "real", "embedded"), default="auto")
-    parser.add_argument("--out", type=Path, default=RESULTS / "dasbe_example")
+    parser.add_argument("--out", type=folder_to_write, default=str(RESULTS / "dasbe_example"))
     return parser
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from common.arguments import Parser
 from common.errors import command_line
-from common.files import atomic_path
+from common.files import atomic_path, folder_to_write
 from common.paths import RESULTS
 from common.results import save_arrays
 from common.runs import add_networks_argument
@@ -75,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--out",
-        type=Path,
-        default=FOLDER,
+        type=folder_to_write,
+        default=str(FOLDER),
         help="folder (default: results/gust_spikes)",
     )
     plan = image_plan(parser.parse_args(argv))

@@ -270,6 +270,7 @@ def _state_of(
 ) -> dict[str, Any]:
     """Where the training begins: at the file of --resume, at this command's own unfinished state,
     or at ``start_epoch``."""
+    group.check_alike(run_summary(task))
     found = group.from_main(lambda: _read_state(task, args, files))
     if found is None:
         state = new_state(task, args.start_epoch)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import is_dataclass
-from pathlib import Path
 
 from common.arguments import Parser
+from common.files import folder_to_write
 from common.paths import RESULTS
 from common.runs import add_networks_argument
 from common.settings import Switch, add_arguments, from_dict, overrides_from_args, to_dict
@@ -41,7 +41,12 @@ def plot_parser(
         help="flags must be those that the network was trained with (default: 1)",
     )
     add("--profile", choices=("quick", "full"), default="quick", help="the same")
-    add("--out", type=Path, default=RESULTS / folder, help=f"folder (default: results/{folder})")
+    add(
+        "--out",
+        type=folder_to_write,
+        default=str(RESULTS / folder),
+        help=f"folder (default: results/{folder})",
+    )
     add_arguments(parser, task_type.settings_type)
     return parser
 

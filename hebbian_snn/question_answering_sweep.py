@@ -7,17 +7,12 @@ sweep may be started again at any time.
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import UserError
-from common.paths import CHECKPOINTS, RUNS
+from common.jobs import Training, run_here
+from common.paths import CHECKPOINTS
 from common.runs import network_file
 from common.settings import overrides_from_args
 from datasets.babi import EMBEDDED_STORIES, load_babi
@@ -57,17 +52,11 @@ class Job:
             return network_file(MODEL, self.name, CHECKPOINTS, or_own=True)
         return self.folder / f"{self.name}.safetensors"
 
-    def command(self, launch: str = "") -> list[str]:
-        """Its command line; ``launch`` stands in place of ``python``, such as ``torchrun
-        --nproc_per_node 2``."""
-        start = shlex.split(launch) or [sys.executable]
-        place = ["--out", str(self.checkpoint)] if self.folder else ["--name", self.name]
-        return [*start, "-m", MODULE, *self.flags, *place]
-
     @property
-    def told(self) -> Path:
-        """The file of what its training says."""
-        return (self.folder or RUNS / MODEL) / f"{self.name}.txt"
+    def words(self) -> list[str]:
+        """Flags of its command, with where it writes."""
+        place = ["--out", str(self.checkpoint)] if self.folder else ["--name", self.name]
+        return [*self.flags, *place]
 
 
 def available_data(data: Data) -> Data:
@@ -115,36 +104,14 @@ def sweep_jobs(
 
 def run_sweep(
     jobs: Sequence[Job], at_once: int = 1, launch: str = ""
-) -> Iterator[tuple[Job, float, int]]:
-    """Train what is not there yet; yields each training as it ends, its seconds and exit status.
-
-    What a training says goes to ``NAME.txt`` in the folder or in runs/hebbian_snn, which is
-    removed when it has ended well. Raises :class:`UserError` for fewer than one training at once.
-    """
-    if at_once < 1:
-        raise UserError(f"--jobs is {at_once}; give 1 or more")
-    missing = [job for job in jobs if not job.checkpoint.exists()]
-    with ThreadPoolExecutor(at_once) as pool:
-        running = {pool.submit(_run, job, launch, at_once): job for job in missing}
-        try:
-            for done in as_completed(running):
-                yield running[done], *done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _run(job: Job, launch: str, at_once: int) -> tuple[float, int]:
-    """Seconds and exit status of one training."""
-    threads = str(max(1, (os.cpu_count() or 1) // at_once))
-    environment = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, **os.environ}
-    told = job.told
-    told.parent.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
-    with open(told, "a", encoding="utf-8") as file:
-        status = subprocess.run(
-            job.command(launch), stdout=file, stderr=file, env=environment, check=False
-        ).returncode
-    if not status:
-        told.unlink()
-    return time.perf_counter() - began, status
+) -> Iterator[tuple[Job, float, int, Path]]:
+    """Train what is not there yet; yields each training as it ends, its seconds, exit status and
+    the file of what it said (:func:`common.jobs.run_here`)."""
+    threads = max(1, (os.cpu_count() or 1) // max(1, at_once))
+    missing = {job.name: job for job in jobs if not job.checkpoint.exists()}
+    trainings = [
+        Training(name, ("-m", MODULE, *job.words), launch, threads=threads)
+        for name, job in missing.items()
+    ]
+    for training, *ended in run_here(trainings, at_once):
+        yield missing[training.name], *ended

@@ -334,8 +334,8 @@ def _train(jobs: Sequence[Job], args: argparse.Namespace) -> list[str]:
     failed = []
     missing = sum(not job.checkpoint.exists() for job in jobs)
     print(f"{missing} of {len(jobs)} networks are to be trained, {args.jobs} at once", flush=True)
-    for job, seconds, status in run_sweep(jobs, args.jobs, args.launch):
-        end = f"failed, see {job.told}" if status else "trained"
+    for job, seconds, status, said in run_sweep(jobs, args.jobs, args.launch):
+        end = f"failed, see {said}" if status else "trained"
         print(f"{job.name}: {end}, {seconds / 60:.1f} min", flush=True)
         failed += [job.name] if status else []
     return failed

@@ -44,6 +44,7 @@ def worker(argv=None) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--alike", action="store_true", help="data differ")
     parser.add_argument("--lose", type=int, help="this rank leaves without a word")
     args = parser.parse_args(argv)
     with distributed(args, device="cpu") as group:
@@ -65,6 +66,10 @@ def worker(argv=None) -> None:
         result["sum"] = gradients(net)
         result["reduced"] = group.all_reduce_mean(torch.tensor(float(group.rank)))
         group.barrier()
+        if args.alike:
+            group.check_alike({"seed": 0, "data": {"images": group.rank}})
+        told = group.from_main(lambda: {"rank": group.rank, "tensor": torch.ones(2)})
+        assert told["rank"] == 0 and told["tensor"].equal(torch.ones(2))
         torch.save(result, args.out / f"{group.rank}.pt")
 
 
@@ -134,6 +139,13 @@ def test_a_lost_process_ends_the_others_with_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
+def test_processes_at_other_trainings_all_say_so(tmp_path: Path) -> None:
+    for status, errors in map(ends, start_by_hand(tmp_path, "--alike")):
+        assert status == 1
+        assert "process 1 of 2 is at another training than process 0 (data.images: 0" in errors
+        assert "Traceback" not in errors
+
+
 def test_a_process_that_finds_nobody_ends_with_a_sentence() -> None:
     args = arguments("--dist_url", free_url(), "--world_size", "2", "--rank", "1")
     args.dist_timeout = 1.0
@@ -142,6 +154,21 @@ def test_a_process_that_finds_nobody_ends_with_a_sentence() -> None:
         distributed(args, "cpu"),
     ):
         raise AssertionError("joined nobody")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_another_server_at_the_address_ends_both_within_the_time_limit(rank: int) -> None:
+    """It takes connections and never says a word."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        flags = ["--dist_url", url, "--world_size", "2", "--dist_timeout", "2"]
+        status, errors = ends(start(__file__, *flags, "--rank", str(rank)))
+    assert status == 1
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith(f"error: process {rank} of 2 could not reach the others at {url}")
+    assert "Traceback" not in errors
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -193,6 +220,17 @@ def test_local_slices_cover_the_batch_once(n: int, size: int) -> None:
 )
 def test_flags_that_do_not_fit(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message), distributed(arguments(*words), "cpu"):
+        raise AssertionError("joined")
+
+
+@pytest.mark.parametrize(("size", "rank"), [("-2", "0"), ("0", "0"), ("2", "2"), ("2", "-1")])
+def test_variables_that_do_not_fit(size: str, rank: str, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setenv("RANK", rank)
+    with (
+        pytest.raises(UserError, match=f"WORLD_SIZE={size}, RANK={rank}"),
+        distributed(arguments(), "cpu"),
+    ):
         raise AssertionError("joined")
 
 
