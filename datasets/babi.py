@@ -8,7 +8,6 @@ story, other questions left out.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -20,10 +19,10 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.training import generator
-from datasets.babi_files import TASKS, MissingFileError, file_name, read_files
+from datasets.babi_files import TASKS, file_name, read_files
 from datasets.babi_stories import babi_text
 from datasets.choices import DATA_CHOICES, Data, check_choice
-from datasets.real import SPLITS
+from datasets.real import SPLITS, unless_embedded
 
 EMBEDDED_STORIES = "embedded stories"
 PADDINGS = ("pre", "post")
@@ -33,7 +32,6 @@ NIL = "NIL"
 WORDS = Path(__file__).with_name("babi_words.json")
 
 _TEST_QUESTIONS = 1000
-_log = logging.getLogger(__name__)
 
 
 class Text(NamedTuple):
@@ -136,7 +134,7 @@ def load_babi(
         questions: for training, of generated stories; 0: as many as in the official files.
 
     Raises :class:`UserError` for unknown tasks and files that are damaged or cannot be had, also
-    under ``auto`` when the official data are there and just a file is missing.
+    under ``auto`` when they are damaged, or the official data are there and just a file is missing.
     """
     check_choice("padding", padding, PADDINGS)
     if max_num_sentences < 1:
@@ -182,23 +180,14 @@ def _load_texts(task: int, ten_k: bool, data: Data, questions: int) -> tuple[dic
     if questions and data != "embedded":
         raise UserError(f"--questions {questions} is for generated stories: give --data embedded")
     names = {split: file_name(task, split, ten_k) for split in SPLITS}
-    if data != "embedded":
-        try:
-            texts = read_files(list(names.values()))
-            return (
-                {split: texts[name] for split, name in names.items()},
-                f"bAbI v1.2 {'en-10k' if ten_k else 'en'}",
-            )
-        except MissingFileError:
-            raise
-        except UserError as error:
-            if data == "real":
-                advice = "or give --data embedded for generated stories"
-                raise UserError(f"{error}, {advice}") from error
-            reason = f": {error}"
-    else:
-        reason = ""
-    _log.warning("using generated stories instead of the official bAbI files%s", reason)
+    texts = unless_embedded(
+        lambda: read_files(list(names.values())),
+        data,
+        "using generated stories instead of the official bAbI files",
+    )
+    if texts is not None:
+        source = f"bAbI v1.2 {'en-10k' if ten_k else 'en'}"
+        return {split: texts[name] for split, name in names.items()}, source
     counts = {"train": questions or (10_000 if ten_k else 1000), "test": _TEST_QUESTIONS}
     texts = {split: babi_text(task, count, split) for split, count in counts.items()}
     return texts, EMBEDDED_STORIES

@@ -52,21 +52,19 @@ def _describe(draw: Draw, links: _Links) -> tuple[list[Line], dict[frozenset[str
 
 
 def _rooms_in_a_row(draw: Draw) -> list[Line]:
-    """Task 4: three rooms in a row, and which is on one side of the middle one?"""
+    """Task 4: three rooms in a row; the answer is what one of the two sentences begins with."""
     left, middle, right = sample(draw, ROOMS, 3)
     direction = pick(draw, _DIRECTIONS)
     links: _Links = {}
     _link(links, middle, direction, right)
     _link(links, middle, OPPOSITE[direction], left)
-    lines, told = _describe(draw, links)
-    direction, other = pick(draw, tuple(links[middle].items()))
-    room, answer = (middle, other) if draw() < 0.5 else (other, middle)
-    if answer == middle:
-        direction = OPPOSITE[direction]
+    lines, _ = _describe(draw, links)
+    line = int(2 * draw())
+    _, answer, _, direction, _, _, room = lines[line][0].rstrip(".").split()
     question = f"What is {direction} of the {room}?"
     if draw() < 0.5:
         question = f"What is the {room} {OPPOSITE[direction]} of?"
-    return [*lines, (question, answer, (told[frozenset((room, answer))],))]
+    return [*lines, (question, answer, (line + 1,))]
 
 
 def _paths(draw: Draw) -> list[Line]:

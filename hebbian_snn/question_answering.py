@@ -50,6 +50,10 @@ class QuestionAnsweringData:
     dataset_seed: int = field(
         metadata={"help": "of the split into training and validation", "minimum": 0}
     )
+    questions: int = field(
+        default=0,
+        metadata={"help": "for training, of generated stories; 0: as many as usual", "minimum": 0},
+    )
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ class QuestionAnsweringTask(SupervisedTask):
             padding=data.padding,
             add_time_words=data.add_time_words,
             dataset_seed=data.dataset_seed,
+            questions=data.questions,
         )
 
     def _questions(self, split: str) -> Questions:

@@ -13,6 +13,7 @@ network again.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import from_dict, load_settings, to_dict
 from common.training import choose_device, progress
+from datasets.babi import EMBEDDED_STORIES
 from datasets.babi_files import TASKS
 from datasets.choices import Data
 from hebbian_snn.config import FOLDER
@@ -44,7 +46,7 @@ from hebbian_snn.question_answering_networks import (
 )
 from hebbian_snn.question_answering_sweep import MODULE, Job, available_data, run_sweep, sweep_jobs
 from hebbian_snn.supervised import Trainer
-from hebbian_snn.trained import MODEL, check_sources, load_network
+from hebbian_snn.trained import MODEL, build_from, check_sources, read_weights
 
 NAME = "bAbI"
 RESULT = "hebbian_babi"
@@ -67,7 +69,8 @@ class BabiFigureSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run: all networks that are meant, those that are there, by name, device and folder."""
+    """One run: all networks that are meant, those that are there, by name, device and folder;
+    ``generated``: they are tested on generated stories, whatever they were trained on."""
 
     profile: str
     data: str
@@ -75,6 +78,7 @@ class Plan:
     networks: dict[str, Checkpoint]
     device: torch.device
     out: Path
+    generated: bool = False
 
 
 METADATA = {
@@ -108,16 +112,38 @@ def read_network(path: Path) -> Checkpoint:
 # ---- measuring ------------------------------------------------------------------------------
 
 
-def test_errors(network: Checkpoint, plan: Plan) -> np.ndarray:
-    """100 for every test question (n,) that is answered wrongly, else 0."""
-    tested = network.metadata.get("test")  # not there while a network is a snapshot
-    if plan.profile == "full" or tested is None:
-        trained = load_network(QuestionAnsweringTask, network.path, plan.device)
-        check_sources(trained.task, trained.checkpoint)
-        group = Distributed(0, 1, plan.device)
-        tested = Trainer(trained.task, trained.network, group).evaluate("test")
+def test_errors(network: Checkpoint, plan: Plan) -> tuple[np.ndarray, str]:
+    """100 for every test question (n,) that is answered wrongly, else 0, and what the questions
+    are. Where the official files are absent, a network that was trained on them is tested on
+    generated stories: their words have the same numbers."""
+    tested, source = network.metadata.get("test"), network.metadata["data"]["source"]
     count = network.metadata["data"]["test_questions"]
-    return 100.0 * (np.arange(count) >= round(tested["accuracy"] * count))
+    if plan.profile == "full" or plan.generated or tested is None:  # a snapshot is not tested yet
+        weights = read_weights(QuestionAnsweringTask, network.path)
+        task, source = _task_to_test(weights, plan)
+        group, count = Distributed(0, 1, plan.device), task.sizes()["test"]
+        tested = Trainer(task, build_from(task, weights, plan.device), group).evaluate("test")
+    return 100.0 * (np.arange(count) >= round(tested["accuracy"] * count)), source
+
+
+def _task_to_test(weights: Checkpoint, plan: Plan) -> tuple[QuestionAnsweringTask, str]:
+    """With its own stories or, if need be, with generated ones, and what these are."""
+    settings = from_dict(QuestionAnsweringSettings, weights.metadata["settings"], NAME)
+    data, told = settings.dataset, weights.metadata["data"]
+    if plan.generated or (data.data != "embedded" and available_data("auto") == "embedded"):
+        data = dataclasses.replace(data, data="embedded")
+    task = QuestionAnsweringTask(
+        dataclasses.replace(settings, dataset=data), weights.metadata["seed"]
+    )
+    source, words = task.stories.source, len(task.stories.vocabulary)
+    if source == told["source"] or source != EMBEDDED_STORIES:
+        check_sources(task, weights)
+        return task, source
+    if words != told["words"]:
+        raise NotThereError(
+            f"{weights.path} knows {told['words']} words, the generated stories have {words}"
+        )
+    return task, f"generated stories, trained on {told['source']}"
 
 
 def compute(plan: Plan, settings: BabiFigureSettings) -> tuple[Record, dict[str, np.ndarray]]:
@@ -138,7 +164,7 @@ def compute(plan: Plan, settings: BabiFigureSettings) -> tuple[Record, dict[str,
     )
     found: dict[str, Measurement] = {}
     for name, network in progress(plan.networks.items(), unit="network"):
-        found[name] = _measurement(network, test_errors(network, plan))
+        found[name] = _measurement(network, *test_errors(network, plan))
     record.data = ", ".join(sorted({m.data for m in found.values()}))
     arrays = {}
     for delay in dict.fromkeys(job.delay for job in plan.jobs):
@@ -159,21 +185,22 @@ def _title(task: int, delay: int, relu: bool) -> str:
     return f"task {task} ({TASKS[task].replace('-', ' ')}), {kind}"
 
 
-def _measurement(network: Checkpoint, errors: np.ndarray) -> Measurement:
+def _measurement(network: Checkpoint, errors: np.ndarray, source: str) -> Measurement:
     metadata = network.metadata
     settings, data = metadata["settings"], metadata["data"]
     title = _title(
         settings["dataset"]["task"], settings["network"]["readout_delay"], settings["relu"]
     )
+    left_out = f" ({data['left_out'][1]} with too long stories left out)"
     note = (
-        f"{len(errors)} test questions ({data['left_out'][1]} with too long stories left out); "
+        f"{len(errors)} test questions{left_out if source == data['source'] else ''}; "
         f"epoch {metadata['epoch']} of {metadata['epochs']}; the time is that of the training"
     )
     return mean_measurement(
         f"{title}: error",
         errors,
         unit="%",
-        data=data["source"],
+        data=source,
         seeds=[metadata["seed"]],
         seconds=metadata["seconds"],
         command=metadata["command"],
@@ -290,6 +317,7 @@ def _parser(settings: BabiFigureSettings) -> argparse.ArgumentParser:
     add("--train", action="store_true", help="train what is missing first")
     add("--jobs", type=int, default=1, help="trainings at once (default: 1)")
     add("--launch", default="", help='in place of python: "torchrun --nproc_per_node 2"')
+    add("--generated", action="store_true", help="test on 1000 generated questions of each task")
     add("--flags", default="", help="of all trainings, in quotes: --flags '--epochs 50 --relu'")
     add(
         "--checkpoints",
@@ -359,7 +387,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"python -m {MODULE} --task {args.tasks[0]}"
         )
     networks = {job.name: read_network(job.checkpoint) for job in there}
-    plan = Plan(args.profile, data, tuple(jobs), networks, device, args.out)
+    plan = Plan(args.profile, data, tuple(jobs), networks, device, args.out, args.generated)
     record, arrays = compute(plan, settings)
     report_results(plan.out, record, arrays, draw(record, arrays))
     if failed:

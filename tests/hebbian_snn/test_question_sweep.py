@@ -3,11 +3,14 @@
 import sys
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.records import load_record
 from common.results import load_results
+from datasets import babi_files
+from datasets.real import AbsentError
 from hebbian_snn import question_answering_sweep as sweep
 from hebbian_snn.figures import babi
 
@@ -25,6 +28,10 @@ def table(folder, *more):
             *("--flags", f"{FLAGS} --partial {folder / 'partial'}", *more),
         ]
     )
+
+
+def _absent(file):
+    raise AbsentError("not there")
 
 
 # ---- jobs -----------------------------------------------------------------------------------
@@ -105,6 +112,32 @@ def test_table_of_trained_networks(tmp_path, capsys, monkeypatch):
     assert table(tmp_path, "--tasks", "4", "1") == 0
     missing = load_record(tmp_path / "table").measurements[0]
     assert missing.value is None and "not trained yet: python -m" in missing.note
+
+    # One that was trained on the official files, which are not there.
+    monkeypatch.delenv("SNN_DATA", raising=False)
+    monkeypatch.setattr(babi_files, "DATA_FILES", tmp_path)
+    monkeypatch.setattr(babi_files, "locate", _absent)
+    of_official = tmp_path / "nets" / "babi_15_1k_delay_3.safetensors"
+    trained = tmp_path / "nets" / "babi_15_1k_delay_3_embedded.safetensors"
+    metadata = load_checkpoint(trained).metadata
+    metadata["settings"]["dataset"]["data"] = "auto"
+    metadata["data"]["source"] = "bAbI v1.2 en"
+    save_checkpoint(of_official, load_checkpoint(trained).tensors, metadata)
+    more = ("--data", "auto", "--tasks", "15", "--profile", "full")
+    assert table(tmp_path, *more) == 0
+    record, arrays = load_results(tmp_path / "table")
+    assert record.data == "generated stories, trained on bAbI v1.2 en"
+    assert arrays["3-error"].tolist() == [again["3-error"][1]]
+    metadata["data"]["words"] += 1
+    metadata["data"]["test_questions"] = 1000
+    tensors = load_checkpoint(of_official).tensors
+    grown = {
+        k: torch.cat([t, t[:1]]) if k in ("words.weight", "output.weight") else t
+        for k, t in tensors.items()
+    }
+    save_checkpoint(of_official, grown, metadata)
+    assert table(tmp_path, *more) == 3
+    assert "words, the generated stories have" in capsys.readouterr().err
 
 
 def test_the_missing_official_file_is_named(tmp_path):
