@@ -127,16 +127,25 @@ class ReLUCrossModalNetwork(nn.Module):
 
     def forward(self, spoken: Tensor, images: Tensor, query: Tensor) -> Answer:
         """Recordings and images as they are, or their features (N, n, F), to images (B, 784)."""
+        return Answer(self.activity(spoken, images, query)[2]["pixels"][:, 0], {})
+
+    def activity(
+        self, spoken: Tensor, images: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled, dict[str, Tensor]]:
+        """The (B, items, neurons) activities of ``audio``, ``images`` and ``query``, the memory's,
+        and the decoder's, ``hidden`` and ``pixels``."""
         heard, n = beside(spoken, query), spoken.shape[1]
         if self.audio is not None and self.image is not None:
             heard = self.audio(heard.flatten(0, 1)).unflatten(0, heard.shape[:2])
             images = self.image(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         asked = heard[:, n:].flatten(0, 1)[:, None]
-        recalled = self.memory(torch.cat([heard[:, :n], images], 2), asked)
-        values = recalled.read["values"][:, 0]
+        encoded = {"audio": heard[:, :n], "images": images, "query": asked}
+        recalled = self.memory(torch.cat([encoded["audio"], images], 2), asked)
+        values = recalled.read["values"]
         hidden = functional.linear(values, self.hidden, self.hidden_bias).relu()
         pixels = functional.linear(hidden, self.pixels, self.pixels_bias)
-        return Answer(pixels.sigmoid() if self.sigmoid else pixels.relu(), {})
+        pixels = pixels.sigmoid() if self.sigmoid else pixels.relu()
+        return encoded, recalled, {"hidden": hidden, "pixels": pixels}
 
 
 def _start_bias(n_outputs: int, n_inputs: int, generator: Generator) -> nn.Parameter:

@@ -273,6 +273,18 @@ class ReLUAssociationsNetwork(nn.Module):
 
     def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> Answer:
         """As :meth:`AssociationsNetwork.forward`."""
-        facts = torch.cat([self.vectors(vectors).relu(), self.labels(labels).relu()], 2)
-        recalled = self.memory(facts, self.vectors(query).relu()[:, None])
+        _, recalled = self.activity(vectors, labels, query)
         return Answer(self.output(recalled.read["values"]), {})
+
+    def activity(
+        self, vectors: Tensor, labels: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled]:
+        """The (B, items, E) activities of ``vectors``, ``labels`` and ``query``, and the
+        memory's."""
+        encoded = {
+            "vectors": self.vectors(vectors).relu(),
+            "labels": self.labels(labels).relu(),
+            "query": self.vectors(query).relu()[:, None],
+        }
+        facts = torch.cat([encoded["vectors"], encoded["labels"]], 2)
+        return encoded, self.memory(facts, encoded["query"])

@@ -109,9 +109,21 @@ class ReLUOneShotNetwork(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, query: Tensor) -> Answer:
         """Images (N, n, H, W) or their features (N, n, F), labels (N, n), and B queries, to scores
         (B, labels)."""
+        _, recalled = self.activity(images, labels, query)
+        return Answer(self.output(recalled.read["values"]), {})
+
+    def activity(
+        self, images: Tensor, labels: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled]:
+        """The (B, items, neurons) activities of ``images``, ``labels`` and ``query``, and the
+        memory's."""
         both, n = beside(images, query), images.shape[1]
         if self.encoder is not None:
             both = self.encoder(both.flatten(0, 1)).unflatten(0, both.shape[:2])
-        facts = torch.cat([both[:, :n], self.labels(labels).relu()], 2)
-        recalled = self.memory(facts, both[:, n:].flatten(0, 1)[:, None])
-        return Answer(self.output(recalled.read["values"]), {})
+        encoded = {
+            "images": both[:, :n],
+            "labels": self.labels(labels).relu(),
+            "query": both[:, n:].flatten(0, 1)[:, None],
+        }
+        facts = torch.cat([encoded["images"], encoded["labels"]], 2)
+        return encoded, self.memory(facts, encoded["query"])

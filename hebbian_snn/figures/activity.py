@@ -12,7 +12,8 @@ from common.errors import UserError
 from common.records import Measurement, Record, new_record
 from common.settings import to_dict
 from hebbian_snn.associations import AssociationsTask
-from hebbian_snn.figures.panels import draw_memory, draw_scores, draw_train
+from hebbian_snn.figures.panels import draw_memory, draw_scores, draw_train, label_axes
+from hebbian_snn.figures.trials import shown_layer
 from hebbian_snn.tasks import Batch
 from hebbian_snn.trained import TrainedNetwork
 
@@ -41,12 +42,8 @@ def compute(
     Returns:
         the record, and ``vectors`` (n, F), ``labels`` (n,), ``query`` (F,), ``target`` (),
         ``outputs`` (classes,), ``mem`` (M, M), and the spikes (T, N) of the layers as
-        ``"spikes-NAME"``, uint8.
-
-    Raises :class:`UserError` for the twin, which has no spikes.
+        ``"spikes-NAME"``, uint8; of the twin its activities (items, N), float32.
     """
-    if trained.task.settings.relu:
-        raise UserError(f"{trained.checkpoint.path} has no spikes; choose a spiking network")
     inputs, targets = trial(trained.task, number)
     spikes, recalled = trained.network.activity(*inputs)
     layers = {
@@ -55,7 +52,8 @@ def compute(
         **{f"read_{name}": x for name, x in recalled.read.items()},
     }
     outputs = trained.network(*inputs).outputs[0]
-    arrays = {f"spikes-{name}": x[0].byte().numpy() for name, x in layers.items()}
+    arrays = {f"spikes-{name}": shown_layer(trained.task, x) for name, x in layers.items()}
+    relu = trained.task.settings.relu
     vectors, labels, query = (x[0].numpy() for x in inputs)
     arrays |= {"vectors": vectors, "labels": labels, "query": query}
     arrays |= {"target": targets[0].numpy(), "outputs": outputs.numpy()}
@@ -70,7 +68,11 @@ def compute(
         checkpoints={trained.checkpoint.name: trained.checkpoint.sha256},
     )
     record.measurements = [
-        Measurement(f"mean rate of {name.replace('_', ' ')}", float(train.mean() * 1e3), "Hz")
+        Measurement(
+            f"mean {'activity' if relu else 'rate'} of {name.replace('_', ' ')}",
+            float(train.mean()) * (1 if relu else 1e3),
+            "" if relu else "Hz",
+        )
         for name, train in arrays.items()
         if name.startswith("spikes-")
     ]
@@ -133,8 +135,7 @@ def _draw_trains(
 ) -> None:
     for row, layer, name in zip(axes, layers, names, strict=True):
         draw_train(*row, arrays[f"spikes-{layer}"], name, items)
-    axes[-1, 0].set_xlabel("time (ms)")
-    axes[-1, 1].set_xlabel("rate (Hz)")
+    label_axes(*axes[-1], arrays[f"spikes-{layers[-1]}"])
 
 
 def _draw_vectors(ax: Axes, vectors: np.ndarray, labels: np.ndarray) -> None:

@@ -139,9 +139,13 @@ def title_of(trained: TrainedNetwork) -> str:
 
 
 def note_of(trained: TrainedNetwork) -> str:
-    """How long a network was trained."""
+    """How long a network was trained, and on how many images thresholds were balanced."""
     metadata = trained.checkpoint.metadata
     note = f"epoch {metadata.get('epoch')} of {metadata.get('epochs')}"
+    data = metadata.get("data", {})
+    front_ends = [data, *(part for part in data.values() if isinstance(part, dict))]
+    for count in sorted({x["cnn"].get("threshold_images", 0) for x in front_ends if "cnn" in x}):
+        note += f"; thresholds balanced on {count} images" if count else ""
     return f"{note}; {metadata['note']}" if "note" in metadata else note
 
 

@@ -3,8 +3,9 @@
     python -m hebbian_snn.figures.concentration --profile quick
 
 Policies play test games with their most likely actions: 100 (quick) or 1000 (full), given up after
-200 flips, which is said. The same games are played by one who forgets nothing, by one who flips at
-random, and by the same policy with synapses that do not learn (gamma_pos = 0). Curves are those of
+200 flips, which is said. The same games are played by one who forgets nothing, by one who flips any
+closed card, by one who flips any cell, and by the same policy with synapses that do not learn
+(gamma_pos = 0). Curves are those of
 the training, where actions are drawn. Policies that are not trained yet are left out, and said to
 be missing.
 """
@@ -26,7 +27,13 @@ from common.errors import command_line
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.settings import to_dict
 from common.training import generator, progress
-from hebbian_snn.environments.players import PerfectMemory, Player, RandomPlayer, flips_of_games
+from hebbian_snn.environments.players import (
+    PerfectMemory,
+    Player,
+    RandomClosed,
+    RandomPlayer,
+    flips_of_games,
+)
 from hebbian_snn.figures.comparison import (
     Comparison,
     Plan,
@@ -36,7 +43,13 @@ from hebbian_snn.figures.comparison import (
 from hebbian_snn.reinforcement import ConcentrationTask, GreedyPlayer
 from hebbian_snn.trained import TrainedNetwork, build_from
 
-PLAYERS = ("perfect memory", "policy", "policy without plasticity", "random")
+PLAYERS = (
+    "perfect memory",
+    "policy",
+    "policy without plasticity",
+    "random closed cards",
+    "random",
+)
 
 
 @dataclass(frozen=True)
@@ -58,10 +71,12 @@ def players_of(trained: TrainedNetwork, device: torch.device) -> dict[str, Playe
     silent = replace(settings, network=replace(settings.network, gamma_pos=0.0))
     task = ConcentrationTask(silent, trained.task.seed)
     random = generator(settings.game.env_seed, "random player", device=device)
+    closed = generator(settings.game.env_seed, "random closed cards", device=device)
     return {
         "perfect memory": PerfectMemory(),
         "policy": GreedyPlayer(trained.network),
         "policy without plasticity": GreedyPlayer(build_from(task, trained.checkpoint, device)),
+        "random closed cards": RandomClosed(closed),
         "random": RandomPlayer(random),
     }
 
@@ -73,7 +88,7 @@ def compute(
 
     Returns:
         the record; for every policy ``"NAME-steps"`` and ``"NAME-curve"`` (lines of the log,),
-        actions so far and mean flips of a game, and ``"NAME-flips"`` and ``"NAME-interval"`` (4,),
+        actions so far and mean flips of a game, and ``"NAME-flips"`` and ``"NAME-interval"`` (5,),
         in the order of ``PLAYERS``.
     """
     record = new_record(
@@ -153,11 +168,11 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
 
 
 def _draw_players(ax: Axes, arrays: dict[str, np.ndarray], names: Sequence[str]) -> None:
-    width, places = 0.2, np.arange(len(names))
+    width, places = 0.16, np.arange(len(names))
     for number, (kind, color) in enumerate(zip(PLAYERS, CYCLE, strict=False)):
         flips = np.array([arrays[f"{name}-flips"][number] for name in names])
         interval = np.array([arrays[f"{name}-interval"][number] for name in names])
-        x = places + (number - 1.5) * width
+        x = places + (number - 2) * width
         ax.bar(x, flips, width, color=color, label=kind)
         ax.errorbar(x, flips, interval, fmt="none", ecolor="0.1", capsize=1, lw=0.6)
         for place, value, half in zip(x, flips, interval, strict=True):

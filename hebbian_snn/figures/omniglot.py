@@ -2,8 +2,8 @@
 
     python -m hebbian_snn.figures.omniglot --profile quick
 
-All answer the same test episodes (200 in the quick profile, 1000 in the full one) of 5 classes with
-one image each: the spiking network; the same with the memory switched off (gamma_pos = 0); the twin
+All answer the same test episodes (1000 in the quick profile, 51 200 in the full one) of 5 classes
+with one image each: the spiking network; the same with the memory off (gamma_pos = 0); the twin
 without spikes; and the prototypical network whose encoder they use, which takes the nearest of the
 five images. A tie counts as wrong; without memory all outputs are 0, so there a tie is broken at
 random. Networks that are not trained yet are left out, and said to be missing.

@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.records import Measurement, Record, new_record
 from common.results import report_results
 from common.settings import to_dict
-from hebbian_snn.figures.panels import draw_train
+from hebbian_snn.figures.panels import draw_train, label_axes
 from hebbian_snn.plot_flags import network_of, plot_parser
 from hebbian_snn.tasks import SupervisedTask
 from hebbian_snn.trained import TrainedNetwork, check_sources, need_shipped
@@ -27,21 +27,25 @@ Layer = tuple[str, str]
 # ---- one trial ------------------------------------------------------------------------------
 
 
+def shown_layer(task: SupervisedTask, x: torch.Tensor) -> np.ndarray:
+    """A layer (1, T, N) as the figures take it: bytes are spikes, floats activities."""
+    return x[0].float().numpy() if task.settings.relu else x[0].byte().numpy()
+
+
 @torch.no_grad()
 def compute_trial(
     trained: TrainedNetwork, number: int, name: str, profile: str = "full"
 ) -> tuple[Record, dict[str, np.ndarray]]:
-    """One test sample through a spiking network.
+    """One test sample through a network.
 
     Returns:
         the record with the mean rates, and ``mem`` (M, M), ``outputs`` and ``target`` of the
-        sample, and the spikes (T, N) uint8 of every layer as ``"spikes-NAME"``.
+        sample, and the spikes (T, N) uint8 of every layer as ``"spikes-NAME"``; of the twin, which
+        has none, its activities (items, N) float32.
 
-    Raises :class:`UserError` for the twin, which has no spikes, and a sample that there is not.
+    Raises :class:`UserError` for a sample that there is not.
     """
     task = trained.task
-    if task.settings.relu:
-        raise UserError(f"{trained.checkpoint.path} has no spikes; choose a spiking network")
     size = task.sizes()["test"]
     if not 0 <= number < size:
         raise UserError(f"there is no test sample {number}; there are 0 to {size - 1}")
@@ -53,7 +57,7 @@ def compute_trial(
         **{f"read_{key}": x for key, x in recalled.read.items()},
         **(decoded[0] if decoded else {}),
     }
-    arrays = {f"spikes-{key}": x[0].byte().numpy() for key, x in layers.items()}
+    arrays = {f"spikes-{key}": shown_layer(task, x) for key, x in layers.items()}
     arrays["mem"] = recalled.mem[0].numpy()
     arrays["outputs"] = trained.network(*inputs).outputs[0].numpy()
     arrays["target"] = targets[0].numpy()
@@ -67,9 +71,9 @@ def compute_trial(
     )
     record.measurements = [
         Measurement(
-            f"mean rate of {key.replace('_', ' ')}",
-            float(x[0].mean() * 1e3),
-            "Hz",
+            f"mean {'activity' if task.settings.relu else 'rate'} of {key.replace('_', ' ')}",
+            float(x[0].mean()) * (1 if task.settings.relu else 1e3),
+            "" if task.settings.relu else "Hz",
             note=f"test sample {number}",
         )
         for key, x in layers.items()
@@ -131,8 +135,7 @@ def _draw_side(
     axes[0, 1].axis("off")
     for row, (name, title) in zip(axes[1:], layers, strict=False):
         draw_train(*row, arrays[f"spikes-{name}"], title, items)
-    axes[len(layers), 0].set_xlabel("time (ms)")
-    axes[len(layers), 1].set_xlabel("rate (Hz)")
+    label_axes(*axes[len(layers)], arrays[f"spikes-{layers[-1][0]}"])
     for ax in axes[len(layers) + 1 :].flat:
         ax.axis("off")
     return list(axes[: len(layers) + 1, 0])

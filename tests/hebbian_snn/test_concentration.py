@@ -11,7 +11,12 @@ from common.errors import UserError
 from hebbian_snn.environments import concentration_batch as batch
 from hebbian_snn.environments.concentration import ConcentrationEnv
 from hebbian_snn.environments.concentration_batch import ConcentrationBatch, Rules
-from hebbian_snn.environments.players import PerfectMemory, RandomPlayer, flips_of_games
+from hebbian_snn.environments.players import (
+    PerfectMemory,
+    RandomClosed,
+    RandomPlayer,
+    flips_of_games,
+)
 
 NAME = "hebbian_snn.environments.concentration:Concentration-v0"
 
@@ -194,3 +199,12 @@ def test_games_that_are_not_won_are_counted_as_such():
         flips_of_games(stubborn, games_of(Rules(), 10), Rules())
     flips, won = flips_of_games(RandomPlayer(seeded()), games_of(rules, 400), rules)
     assert won.any() and not won.all() and (flips[~won] == 6).all()
+
+
+@pytest.mark.parametrize("pairs", [2, 3])
+def test_who_remembers_nothing_needs_two_n_squared_flips(pairs):
+    rules = Rules(num_cells=2 * pairs, max_flips=500)
+    flips, won = flips_of_games(RandomClosed(seeded()), games_of(rules, 4000), rules)
+    assert won.all() and (flips % 2 == 0).all()
+    error = flips.double().std().item() / 4000**0.5
+    assert abs(flips.double().mean().item() - 2 * pairs**2) < 4 * error

@@ -34,6 +34,7 @@ def test_policies_and_those_they_are_compared_with(policies, tmp_path, capsys):
         flips = dict(zip(concentration.PLAYERS, arrays[f"{name}-flips"], strict=True))
         assert flips["perfect memory"] == 2
         assert 3 < flips["random"] < 5
+        assert flips["random closed cards"] == 2, "one pair: every two cards match"
         assert 2 <= flips["policy"] <= 9
     said = capsys.readouterr().out
     assert "concentration relu 2, policy without plasticity" in said

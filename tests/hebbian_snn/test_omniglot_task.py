@@ -15,6 +15,7 @@ from hebbian_snn import (
     conversion,
     omniglot_one_shot_task,
     plot_omniglot_one_shot_task,
+    plot_omniglot_one_shot_task_relu,
     pretrain_protonet,
     protonet,
 )
@@ -387,20 +388,20 @@ def test_the_figure_compares_all_on_the_same_episodes(two_networks, few_characte
     assert arrays["series"].tolist() == ["ProtoNet", spiking, f"{spiking}, no memory", twin]
     found = dict(zip(arrays["series"].tolist(), arrays["accuracy"], strict=True))
     assert found[f"{spiking}, no memory"] == pytest.approx(100 / 3)
-    assert all(m.n == 200 and m.paper is None for m in record.measurements)
-    task = small_task(few_characters, dataset={"test_size": 200}, freeze_protonet=True)
+    assert all(m.n == 1000 and m.paper is None for m in record.measurements)
+    task = small_task(few_characters, dataset={"test_size": 1000}, freeze_protonet=True)
     trained = load_network(OmniglotTask, two_networks[0])
-    batch = task.batch("test", 0, range(200), slice(None))
+    batch = task.batch("test", 0, range(1000), slice(None))
     with torch.no_grad():
         outputs = trained.network(*batch.inputs).outputs
     assert found[spiking] == pytest.approx(100 * task.scores(outputs, batch.targets).mean().item())
     # The nearest of the three images by the activities of the prototypical network.
     encoder = task.relu_encoder(generator(0))
-    episodes = task.episodes("test", 0, range(200))
+    episodes = task.episodes("test", 0, range(1000))
     images = task.images("test")
     with torch.no_grad():
         one, five = encoder(images[episodes.query]), encoder(images[episodes.images.flatten()])
-    nearest = torch.cdist(one[:, None], five.view(200, 3, -1))[:, 0].argmin(1)
+    nearest = torch.cdist(one[:, None], five.view(1000, 3, -1))[:, 0].argmin(1)
     right = 100 * (nearest == episodes.labels).float().mean().item()
     assert found["ProtoNet"] == pytest.approx(right, abs=1.01)  # ties
     assert arrays["images"].shape == (4, 3, 28, 28)
@@ -414,8 +415,13 @@ def test_activity_of_an_episode(two_networks, tmp_path, capsys):
     assert arrays["spikes-images"].shape == (48, 8) and arrays["spikes-query"].shape == (16, 8)
     assert arrays["spikes-write_keys"].shape == (48, 10) and arrays["mem"].shape == (10, 10)
     assert arrays["images"].shape == (3, 28, 28) and arrays["query"].shape == (28, 28)
+    twin = ["--checkpoint_path", str(two_networks[1]), "--out", str(tmp_path / "twin")]
+    assert plot_omniglot_one_shot_task_relu.main(twin) == 0
+    record, arrays = load_results(tmp_path / "twin")
+    assert arrays["spikes-images"].shape == (3, 8) and arrays["spikes-query"].shape == (1, 8)
+    assert arrays["spikes-images"].dtype == np.float32
+    assert record.measurements[0].what == "mean activity of images"
     for more, says in (
-        (["--checkpoint_path", str(two_networks[1])], "has no spikes"),
         (["--sample", "8"], "there are 0 to 7"),
         (["--memory_size", "11"], "memory_size"),
     ):
