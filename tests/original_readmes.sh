@@ -15,7 +15,8 @@ clone="$work/clone"
 export PYTHON PYTHONPATH="$clone" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 unset SNN_DATA
 mkdir -p "$work/bin"
-ln -s "$PYTHON" "$work/bin/python"
+printf '#!/bin/sh\nexec "%s" "$@"\n' "$PYTHON" >"$work/bin/python"
+chmod +x "$work/bin/python"
 export PATH="$work/bin:$PATH"
 
 run() { # FOLDER LINE...: the line must end with status 0
@@ -23,8 +24,8 @@ run() { # FOLDER LINE...: the line must end with status 0
     shift
     echo "$folder\$ $*"
     (cd "$clone/$folder" && "$@") >"$work/output" 2>&1 </dev/null || {
-        tail -n 15 "$work/output"
         echo "FAILED with status $?: $*"
+        tail -n 15 "$work/output"
         exit 1
     }
 }
