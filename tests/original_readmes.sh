@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Types what users of the four papers' own repositories type, and what this README says, in a fresh
 # clone and at the smallest size, and looks for the files that are promised.
-#   tests/original_readmes.sh          a few lines of every paper, a minute
+#   tests/original_readmes.sh          a few lines, less than a minute
 #   tests/original_readmes.sh --all    every line
 # Only what is committed is tried. PYTHON is the interpreter (default: .venv/bin/python here).
 set -euo pipefail
@@ -57,14 +57,11 @@ net="$runs/associations_2/network.safetensors"
 made "$net"
 run hebbian_snn python memorizing_associations_task.py --resume="../$net" --evaluate \
     --sequence_length 2 --num_classes 2 $pairs
-run hebbian_snn python plot_memorizing_associations_task.py --checkpoint_path="../$net" \
-    --sequence_length 2 --num_classes 2
-made results/hebbian_associations_activity/{record.json,figure.png}
 refused hebbian_snn python memorizing_associations_task.py --sequence_lenght 5
 refused hebbian_snn python memorizing_associations_task.py --resume="../$net" --evaluate \
     --sequence_length 2 --num_classes 2 $pairs --memory_size 5
 
-# ---- SNN-THA, DASBE, GUST --------------------------------------------------------------------
+# ---- SNN-THA, DASBE --------------------------------------------------------------------------
 
 images="--data embedded --train_samples 20 --test_samples 10 --steps 3 --test_steps 3"
 run snn_tha/mnist python run.py --epochs 1 --batch_size 10 --backend reference $images
@@ -72,10 +69,12 @@ made runs/snn_tha/mnist/network.safetensors results/snn_tha_runs/mnist{,_t0,_log
 run scripts/dasbe python train_net.py bars --epochs 1 --steps_per_epoch 1
 made runs/dasbe/bars/network.safetensors
 small="--epochs 1 --images 40 --batch_size 20 --score_images 2 --backend reference"
-run gust python train.py $small
-made runs/gust/shapes_3/network.safetensors
 
 if [[ "$all" == --all ]]; then
+    run hebbian_snn python plot_memorizing_associations_task.py --checkpoint_path="../$net" \
+        --sequence_length 2 --num_classes 2
+    made results/hebbian_associations_activity/{record.json,figure.png}
+
     # ---- Hebbian memory: the other tasks, the networks without spikes, several processes ---------
     run hebbian_snn python memorizing_associations_task_relu.py --sequence_length 2 \
         --num_classes 3 $pairs
@@ -166,6 +165,8 @@ if [[ "$all" == --all ]]; then
     made results/dasbe_table1/record.json
 
     # ---- GUST ------------------------------------------------------------------------------------
+    run gust python train.py $small
+    made runs/gust/shapes_3/network.safetensors
     run scripts/gust ./run.sh $small
     made runs/gust/shapes_{2,4}/network.safetensors
     run gust python draw_ami_syn_score.py --images 2 --runs 2 --iterations 3
