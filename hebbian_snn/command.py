@@ -45,6 +45,7 @@ from hebbian_snn.tasks import SupervisedTask
 from hebbian_snn.trained import (
     MODEL,
     build_from,
+    check_data,
     check_parameters,
     check_sources,
     read_weights,
@@ -190,12 +191,13 @@ def evaluate(task: SupervisedTask, args: argparse.Namespace, group: Distributed)
     weights = read_weights(type(task), network_to_test(task.checkpoint_name, args))
     if args.check_params:
         check_parameters(task, weights, evaluating=True)
-        if task.is_bound:
-            check_sources(task, weights)
+        (check_sources if task.is_bound else check_data)(task, weights)
     network = build_from(task, weights, group.device, args.backend)
     found = Trainer(task, network, group).evaluate("test")
     if group.is_main:
-        print(f"{weights.path}: {task.sizes()['test']} test samples: {in_words(found)}")
+        source = task.sources().get("source", "")
+        on = "" if source == weights.metadata["data"].get("source", "") else f" of {source}"
+        print(f"{weights.path}: {task.sizes()['test']} test samples{on}: {in_words(found)}")
 
 
 def network_to_test(name: str, args: argparse.Namespace) -> Path:
@@ -303,7 +305,7 @@ def _read_state(
         )
     if args.check_params:
         check_parameters(task, weights, evaluating=False)
-        check_sources(task, weights)
+        check_sources(task, weights, exactly=True)
     return path, load_training_state(path)
 
 

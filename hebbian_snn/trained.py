@@ -14,6 +14,8 @@ from common.errors import NotThereError, UserError
 from common.paths import CHECKPOINTS
 from common.runs import find_network, network_file
 from common.settings import differences, from_dict, to_dict
+from datasets.real import AbsentError
+from datasets.sources import tested_on
 from hebbian_snn.tasks import SupervisedTask
 
 MODEL = "hebbian_snn"
@@ -79,30 +81,75 @@ def check_parameters(task: SupervisedTask, weights: Checkpoint, evaluating: bool
         )
 
 
-def check_sources(task: SupervisedTask, weights: Checkpoint) -> None:
-    """Raise :class:`UserError` unless the data and the trained networks that this one builds on are
-    those of its training; :class:`NotThereError` where it is the data that are not.
+def check_data(task: SupervisedTask, weights: Checkpoint, exactly: bool = False) -> dict[str, Any]:
+    """What the data are, by :meth:`SupervisedTask.sources`.
+
+    Args:
+        exactly: they must be those of the training, for it is to go on.
+
+    Raises :class:`NotThereError` unless the network may be tested on them, see
+    :func:`datasets.sources.tested_on`.
+    """
+    told = weights.metadata["data"]
+    try:
+        sources = task.sources()
+    except AbsentError as error:
+        raise NotThereError(f"{weights.path} cannot be tested without its data: {error}") from error
+    kinds = [key for key, part in sources.items() if isinstance(part, dict)]
+    parts = [(told.get(kind, {}), sources[kind]) for kind in kinds] or [(told, sources)]
+    for trained, now in parts:
+        if "source" not in now:  # generated
+            continue
+        if trained.get("source") != now["source"] and not exactly:
+            tested_on(str(weights.path), str(trained.get("source")), now["source"])
+            now = {key: value for key, value in now.items() if key == "words"}
+        elif not exactly:
+            # Loaders check files; coefficients of speech differ in their last bits from processor
+            # to processor, and so does their hash.
+            now = {key: value for key, value in now.items() if key != "sha256"}
+        _check_same("on other data", trained, now, weights, NotThereError)
+    return sources
+
+
+def check_sources(task: SupervisedTask, weights: Checkpoint, exactly: bool = False) -> None:
+    """:func:`check_data`; then raise :class:`UserError` unless the trained networks that this one
+    builds on are those of its training.
 
     What follows from both, such as balanced thresholds, is then taken from the checkpoint.
     """
     told = weights.metadata["data"]
+    sources = check_data(task, weights, exactly)
+    related = "source" in sources or any(isinstance(part, dict) for part in sources.values())
+    _check_same("on another convolutional network", told, task.front_ends(), weights, UserError)
+    task.told = told
+    summary = {"task": task.name, **task.data_summary()}
+    rest = _without(summary, sources) if related else summary
+    _check_same("in another way", told, rest, weights, UserError)
 
-    def summary() -> dict[str, Any]:
-        task.told = told
-        return {"task": task.name, **task.data_summary()}
 
-    for kind, what, here in (
-        (NotThereError, "on other data", task.sources),
-        (UserError, "on another convolutional network", task.front_ends),
-        (UserError, "in another way", summary),
-    ):
-        now = here()
-        different = differences(_part(told, now), now)
-        if different:
-            raise kind(
-                f"{weights.path} was trained {what} ({'; '.join(different)}); bring back what it "
-                "was trained on, or train it again"
-            )
+def _check_same(
+    what: str,
+    told: dict[str, Any],
+    now: dict[str, Any],
+    weights: Checkpoint,
+    kind: type[UserError],
+) -> None:
+    different = differences(_part(told, now), now)
+    if different:
+        raise kind(
+            f"{weights.path} was trained {what} ({'; '.join(different)}); bring back what it "
+            "was trained on, or train it again"
+        )
+
+
+def _without(mapping: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    """A nested mapping without the keys of another one."""
+    inner = {key: value for key, value in keys.items() if isinstance(value, dict)}
+    return {
+        key: _without(value, inner[key]) if key in inner else value
+        for key, value in mapping.items()
+        if key in inner or key not in keys
+    }
 
 
 def _part(there: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:

@@ -395,12 +395,21 @@ def test_evaluation_and_flags_that_differ(tmp_path, capsys):
     assert f"accuracy {score:.4g}" in said
     assert run(tmp_path, "--evaluate", "--readout_delay", "4", "--learn_readout_delay") == 1
     assert "--readout_delay: 3 there, 4 here" in capsys.readouterr().err
-    # Words are numbers of a vocabulary, so other stories cannot be read.
+    # Generated stories in the words of the official ones are related, and named.
     there = finished(tmp_path)
     there.metadata["data"]["source"] = "bAbI v1.2 en"
     save_checkpoint(tmp_path / "net.safetensors", there.tensors, there.metadata)
+    assert run(tmp_path, "--evaluate") == 0
+    assert "1000 test samples of embedded stories: cross" in capsys.readouterr().out
+    # Words are numbers of a vocabulary, so other stories cannot be read.
+    there.metadata["data"]["words"] += 1
+    save_checkpoint(tmp_path / "net.safetensors", there.tensors, there.metadata)
     assert run(tmp_path, "--evaluate") == NotThereError.status
-    says = "was trained on other data (source: bAbI v1.2 en there, embedded stories here)"
+    assert "was trained on other data (words: " in capsys.readouterr().err
+    there.metadata["data"]["source"] = "told by my grandmother"
+    save_checkpoint(tmp_path / "net.safetensors", there.tensors, there.metadata)
+    assert run(tmp_path, "--evaluate") == NotThereError.status
+    says = "was trained on other data: told by my grandmother, not embedded stories"
     assert says in capsys.readouterr().err
 
 

@@ -137,7 +137,7 @@ def test_table_of_trained_networks(tmp_path, capsys, monkeypatch):
     }
     save_checkpoint(of_official, grown, metadata)
     assert table(tmp_path, *more) == 3
-    assert "words, the generated stories have" in capsys.readouterr().err
+    assert "was trained on other data (words: " in capsys.readouterr().err
 
 
 def test_the_missing_official_file_is_named(tmp_path):
