@@ -36,6 +36,8 @@ from dasbe.binding import MODEL
 from dasbe.config import Settings, check_dataset, dataset_settings, known_datasets
 from dasbe.networks import build_network
 from dasbe.objectives import Objective, Randomness, build_objective
+from datasets.generate import digits_of
+from datasets.sources import STAND_IN, is_stand_in
 
 
 def train(
@@ -115,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--data",
         choices=("auto", "real", "embedded"),
         default="real",
-        help="for MNIST-based sets: real files, or the small embedded default (default: real)",
+        help="for MNIST-based sets: real files, the 5 000 embedded digits, or auto (default: real)",
     )
     add_arguments(parser, Settings)
     add_distributed_arguments(parser)
@@ -132,10 +134,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = dataset_settings(args.dataset, overrides, args.protocol == "paper")
     paper = dataset_settings(args.dataset, paper=True)
     check_dataset(settings)
+    digits = digits_of(settings.dataset, args.data) if args.data != "real" else ""
+    name = args.dataset + STAND_IN * is_stand_in(digits)
     with (
         distributed(args, args.device) as group,
         said_protocol(settings, paper, group),
-        open_run(MODEL, args.dataset, settings, args, group) as files,
+        open_run(MODEL, name, settings, args, group) as files,
     ):
         if files.done:
             return

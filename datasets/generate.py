@@ -41,6 +41,11 @@ def load_digits(data: Data) -> Digits:
     return Digits(train.images.numpy(), test.images.numpy(), train.source)
 
 
+def digits_of(name: str, data: Data) -> str:
+    """The digits that a data set would be made of: their ``source``, "none" where it needs none."""
+    return load_digits(data).source if find(name).needs_digits else hdf5.NO_DIGITS
+
+
 def published_checksums(dataset: Dataset, counts: dict[str, int], data: str) -> dict[str, str]:
     """SHA-256 of the arrays "group/array" that are full and made from the papers' data."""
     if data == EMBEDDED_DIGITS:

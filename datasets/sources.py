@@ -11,6 +11,9 @@ import re
 from common.errors import NotThereError
 from datasets.choices import EMBEDDED_DIGITS
 
+STAND_IN = "_embedded"
+"""Ending of the names of networks that are trained on a stand-in."""
+
 _STAND_IN = re.compile("embedded|cochlea model|5 000 images")
 
 

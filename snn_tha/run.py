@@ -37,6 +37,7 @@ from common.protocol import said_protocol
 from common.runs import add_run_arguments, finish_run, open_run
 from common.settings import Switch, add_arguments, overrides_from_args
 from datasets.choices import DATA_CHOICES, check_choice
+from datasets.sources import STAND_IN, is_stand_in
 from snn_tha.config import DATASETS, Settings, tha_settings
 from snn_tha.data import DataSet, check_training, load_data
 from snn_tha.kernels import BACKENDS
@@ -89,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         choices=DATA_CHOICES,
-        default="auto",
-        help="real, the small embedded default, or auto (real ones where they can be had)",
+        default="real",
+        help="real, the small embedded stand-in, or auto: real if possible (default: real)",
     )
     parser.add_argument(
         "--backend",
@@ -134,13 +135,16 @@ def run_trial(
 
     Args:
         settings: of the network.
-        args: with the flags of :func:`common.runs.add_run_arguments`.
+        args: with the flags of :func:`common.runs.add_run_arguments`, and --data.
         group: processes that train together. backend: of the neurons.
         load: gives the samples, where they are needed.
 
     Raises :class:`UserError` when the checkpoint that is there is of another training.
     """
-    with open_run(MODEL, network_name(settings), settings, args, group) as files:
+    name = network_name(settings)
+    if args.data == "embedded" or (args.data == "auto" and is_stand_in(load().about["source"])):
+        name += STAND_IN
+    with open_run(MODEL, name, settings, args, group) as files:
         if files.done:
             return files.checkpoint
         data = load()

@@ -39,6 +39,7 @@ from common.runs import network_file
 from common.settings import from_dict, load_settings, to_dict
 from common.training import choose_device, progress
 from datasets.choices import Data, check_choice
+from datasets.real import AbsentError
 from snn_tha.config import FOLDER, Settings, tha_settings
 from snn_tha.data import DataSet, load_data, sample_shape
 from snn_tha.run import MODEL, network_name, run_trial
@@ -138,17 +139,19 @@ def read_network(path: Path) -> Checkpoint:
     return network
 
 
-def quick_networks(
-    settings: Settings, seeds: Sequence[int], plan: Plan, load: Callable[[], DataSet]
-) -> tuple[list[Checkpoint], str]:
-    """Networks of the quick profile, or why there are none."""
+def is_there(dataset: str, plan: Plan, load: Callable[[], DataSet]) -> bool:
+    """Whether a data set of the quick profile can be had; where not, one line says so.
+
+    Raises :class:`UserError` where real data are asked for, and for damaged files.
+    """
     try:
         load()
-    except UserError as error:
+    except AbsentError as error:
         if plan.data == "real":
             raise
-        return [], str(error)
-    return [quick_network(settings, seed, plan, load) for seed in seeds], ""
+        print(f"{PRINTED[dataset]} is left out: {error}")
+        return False
+    return True
 
 
 def quick_network(
@@ -163,6 +166,7 @@ def quick_network(
         partial=folder / "partial",
         overwrite=False,
         snapshot=False,
+        data="real",  # of a file of its own: the name does not say it
     )
     group = Distributed(0, 1, plan.device)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -187,6 +191,9 @@ def cell_networks(
         for dataset in plan.datasets:
             first = cell_settings(dataset, plan.conditions[0], table, plan.profile)
             load = functools.cache(functools.partial(load_data, first, plan.data))
+            if plan.profile == "quick" and not is_there(dataset, plan, load):
+                bar.update(len(plan.conditions) * plan.trials)
+                continue
             for condition in plan.conditions:
                 bar.set_description(f"{PRINTED[dataset]}, {condition}")
                 settings = cell_settings(dataset, condition, table, plan.profile)
@@ -196,7 +203,8 @@ def cell_networks(
                     command = f"python -m snn_tha.run --dataset {dataset}{FLAGS[condition]}"
                     reason = f"not trained; {command} does it"
                 else:
-                    found, reason = quick_networks(settings, seeds, plan, load)
+                    found = [quick_network(settings, seed, plan, load) for seed in seeds]
+                    reason = ""
                 bar.update(plan.trials)
                 yield dataset, condition, [net for net in found if net is not None], reason
 
