@@ -128,7 +128,7 @@ def _aedat_folder() -> Form | None:
     for base in folders():
         for name in _FOLDERS:
             folder = base / name
-            if not (folder / _LISTS["train"]).is_file():
+            if not any((folder / name).is_file() for name in _LISTS.values()):
                 continue
             missing = [path for path in _recordings(folder) if not path.is_file()]
             if missing and _aedat_archive() and folder == data_folder() / _FOLDERS[1]:

@@ -264,10 +264,12 @@ def _by_hand(file: RemoteFile, target: Path) -> str:
 def _fetch(address: str, target: Path, file: RemoteFile) -> tuple[str, bool]:
     """Download one file; why that failed, or nothing, and whether its whole host is to blame."""
     import requests  # slow to import and rarely needed
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+    timeout, plain = (_CONNECT, _SILENT), {"Accept-Encoding": "identity"}
     try:
         with (
-            requests.get(address, stream=True, timeout=(_CONNECT, _SILENT)) as answer,
+            requests.get(address, stream=True, timeout=timeout, headers=plain) as answer,
             atomic_path(target) as temporary,
         ):
             answer.raise_for_status()
@@ -280,11 +282,11 @@ def _fetch(address: str, target: Path, file: RemoteFile) -> tuple[str, bool]:
         return str(error), False
     except requests.HTTPError as error:
         return f"HTTP {error.response.status_code}", False
-    except requests.Timeout:
+    except (requests.Timeout, ReadTimeoutError):
         return "no answer", True
     except requests.ConnectionError:
         return "no connection", True
-    except requests.exceptions.ChunkedEncodingError:
+    except HTTPError:
         return "cut off", False
     except requests.RequestException as error:
         return type(error).__name__, False
@@ -307,7 +309,7 @@ def _receive(answer: Any, path: Path, most: int) -> str:
         open(path, "wb") as copy,
         tqdm(total=promised or None, unit="B", unit_scale=True, leave=False, disable=None) as bar,
     ):
-        for block in answer.iter_content(1 << 16):
+        while block := answer.raw.read1(_BLOCK):  # what has come, however little
             copy.write(block)
             received += len(block)
             bar.update(len(block))

@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -6,13 +7,15 @@ import os
 import struct
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from common.errors import UserError
-from datasets import generate, hdf5, mnist, real
+from datasets import download, generate, hdf5, mnist, real
 from datasets.idx import read_idx
 from datasets.mnist import embedded_digits, load_fashion_mnist, load_mnist
 from datasets.real import RemoteFile, locate
@@ -20,6 +23,7 @@ from datasets.real import RemoteFile, locate
 CONTENT = b"some bytes of a data set" * 100
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 NOWHERE = "http://127.0.0.1:9/"
+asked = []  # paths that the server was asked for
 GIVEN = os.environ.get("SNN_DATA")
 
 
@@ -41,16 +45,25 @@ def server(tmp_path):
             super().end_headers()
 
         def do_GET(self):
-            if not self.path.startswith("/short/"):
+            asked.append(self.path)
+            kind = self.path.split("/")[1]
+            if kind not in ("short", "large", "endless", "slow"):
                 super().do_GET()
                 return
             self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
+            length = {"short": len(CONTENT), "large": 10**12}.get(kind)
+            if length:
+                self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(CONTENT[:50])
+            with contextlib.suppress(OSError):
+                while kind in ("endless", "slow"):
+                    self.wfile.write(bytes(10**5 if kind == "endless" else 10))
+                    time.sleep(0.01)
 
     folder = tmp_path / "served"
     folder.mkdir()
+    asked.clear()
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -112,17 +125,84 @@ def test_md5_is_checked_where_that_alone_is_published(server, tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("bad/", "wrong checksum"), ("missing/", "HTTP 404"), ("short/", "cut off")],
+    [
+        ("bad/", "wrong checksum"),
+        ("missing/", "HTTP 404"),
+        ("short/", "cut off"),
+        ("large/", "too large"),
+        ("endless/", "too large"),
+        ("slow/", "too slow"),
+    ],
 )
-def test_bad_downloads_are_one_sentence_and_leave_nothing(server, tmp_path, path, reason):
+def test_bad_downloads_are_one_sentence_and_leave_nothing(
+    server, tmp_path, monkeypatch, path, reason
+):
+    monkeypatch.setattr(real, "_PATIENCE", 0.2)
+    monkeypatch.setattr(real, "_SLOWEST", 10**9)
     folder, address = server
     (folder / "bad").mkdir()
     (folder / "bad/a.gz").write_bytes(CONTENT[:-1])
-    file = RemoteFile("set/a.gz", DIGEST, (address + path,))
+    file = RemoteFile("set/a.gz", DIGEST, (address + path,), most=10**6)
     with pytest.raises(UserError, match=f"could not be downloaded .*{reason}.* set SNN_DATA"):
         locate(file, tmp_path / "downloads")
     left = [p.name for p in (tmp_path / "downloads").rglob("*") if p.is_file()]
     assert left == [".failed_downloads.json"]
+
+
+def test_a_home_that_failed_is_not_asked_again_for_an_hour(server, tmp_path, monkeypatch):
+    """Not by other processes either; ``datasets.download`` asks again."""
+    folder, address = server
+    downloads = tmp_path / "downloads"
+    file = RemoteFile("set/a.gz", DIGEST, (NOWHERE, address + "missing/"))
+    now = time.time()
+    connected = []
+    fetch = real._fetch
+    monkeypatch.setattr(real, "_fetch", lambda *about: connected.append(about[0]) or fetch(*about))
+    for _ in range(3):
+        with pytest.raises(UserError, match=r"127\.0\.0\.1:9: no connection.*HTTP 404") as error:
+            locate(file, downloads)
+    assert len(connected) == 2 and asked == ["/missing/a.gz"] and " at " in str(error.value)
+    # The host that did not answer is not asked for other files; one that did is.
+    with pytest.raises(UserError):
+        locate(file._replace(path="set/b.gz"), downloads)
+    assert asked == ["/missing/a.gz", "/missing/b.gz"]
+    (folder / "missing").mkdir()
+    (folder / "missing/a.gz").write_bytes(CONTENT)
+    monkeypatch.setattr(real.time, "time", lambda: now + 1800)
+    with pytest.raises(UserError):
+        locate(file, downloads)
+    monkeypatch.setattr(real.time, "time", lambda: now + 3700)
+    assert locate(file, downloads).read_bytes() == CONTENT
+    for content in ("", "[]", '{"x": 3}', '{"127.0.0.1:9": ["a", 1]}'):
+        (downloads / ".failed_downloads.json").write_text(content)
+        with pytest.raises(UserError):
+            locate(file._replace(path="set/c.gz"), downloads)
+
+
+def test_the_download_command(offline, server, tmp_path, monkeypatch, capsys):
+    folder, address = server
+    monkeypatch.setattr(mnist, "_MNIST_SHA256", small_mnist(folder))
+    monkeypatch.setattr(mnist, "_MNIST_HOMES", (NOWHERE, address + "mnist/"))
+    assert download.main(["mnist", "fashion_mnist"]) == 1
+    said = capsys.readouterr()
+    assert f"mnist: {tmp_path / 'downloads/mnist'}\n" in said.out
+    assert "fashion_mnist: fashion_mnist/train-images-idx3-ubyte.gz could not be" in said.out
+    assert said.err == "error: not all data sets could be had: fashion_mnist\n"
+    monkeypatch.setattr(mnist, "_FASHION_HOMES", (address + "nothing/", address + "mnist/"))
+    monkeypatch.setattr(mnist, "_FASHION_SHA256", mnist._MNIST_SHA256)
+    assert download.main(["fashion_mnist"]) == 0
+    assert load_fashion_mnist("test").images.shape == (10, 28, 28)
+    assert download.main(["norb"]) == 1
+    assert "unknown data set 'norb'; known are mnist, fashion" in capsys.readouterr().err
+
+
+def test_of_two_that_download_one_waits(server, tmp_path):
+    folder, address = server
+    (folder / "a.gz").write_bytes(CONTENT)
+    file = RemoteFile("set/a.gz", DIGEST, (address,))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: locate(file, tmp_path / "downloads"), range(3)))
+    assert asked == ["/a.gz"]
 
 
 def test_given_folder_comes_first_and_is_checked(tmp_path, monkeypatch):
