@@ -3,8 +3,9 @@
 import pytest
 
 from common.errors import NotThereError
+from datasets import sources
 from datasets.choices import EMBEDDED_DIGITS
-from datasets.sources import is_stand_in, tested_on
+from datasets.sources import is_stand_in
 
 
 @pytest.mark.parametrize(
@@ -26,10 +27,10 @@ from datasets.sources import is_stand_in, tested_on
 def test_the_rule(trained, here, accuracy, grouping):
     for new_samples, allowed in ((True, accuracy), (False, grouping)):
         if allowed:
-            assert tested_on("net", trained, here, new_samples) == here
+            assert sources.tested_on("net", trained, here, new_samples) == here
         else:
             with pytest.raises(NotThereError, match="net was trained on"):
-                tested_on("net", trained, here, new_samples)
+                sources.tested_on("net", trained, here, new_samples)
 
 
 def test_stand_ins_are_known_by_name():
