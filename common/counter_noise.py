@@ -47,27 +47,44 @@ def second_uniform(word: np.uint64) -> np.float32:
 
 
 @numba.njit(cache=True)
+def _base(seed: np.uint64, stream: np.uint64) -> np.uint64:
+    return mix(mix(seed * GOLDEN + GOLDEN) + stream)
+
+
+@numba.njit(cache=True)
 def _keys(seed: np.uint64, stream: np.uint64, images: np.ndarray) -> np.ndarray:
-    base = mix(mix(seed * GOLDEN + GOLDEN) + stream)
+    base = _base(seed, stream)
     keys = np.empty(images.size, np.uint64)
     for i in range(images.size):
         keys[i] = mix(base + np.uint64(images[i]) * GOLDEN)
     return keys
 
 
-def image_keys(seed: int, stream: int, image_indices: np.ndarray | Tensor) -> np.ndarray:
+def image_keys(seed: int, stream: int, image_indices: np.ndarray | Tensor) -> np.ndarray | Tensor:
     """One key per image for one stream.
 
     Args:
         seed: any integer; negative ones count modulo 2^64.
         stream: 0 or more; what the numbers are for.
-        image_indices: (B,) indices of the images in their data set.
+        image_indices: (B,) indices of the images in their data set; where they lie on a GPU the
+            keys are made there.
 
     Returns:
-        (B,) uint64 keys; number ``c`` of image ``b`` is ``mix(keys[b] + c * GOLDEN)``.
+        (B,) uint64 keys, or the same 64 bits as an int64 tensor on the GPU; number ``c`` of image
+        ``b`` is ``mix(keys[b] + c * GOLDEN)``.
     """
+    if isinstance(image_indices, Tensor) and image_indices.device.type != "cpu":
+        base = _base(np.uint64(seed % 2**64), np.uint64(stream))
+        return _mix(image_indices * _signed(GOLDEN) + _signed(base))
     indices = np.ascontiguousarray(np.asarray(image_indices), dtype=np.int64)
     return _keys(np.uint64(operator.index(seed) % 2**64), np.uint64(stream), indices)
+
+
+def keys_on(keys: np.ndarray | Tensor, device: torch.device) -> np.ndarray | Tensor:
+    """Keys as they are wanted for many draws on a device: on a CPU unchanged, else int64 there."""
+    if isinstance(keys, Tensor) or device.type == "cpu":
+        return keys
+    return torch.from_numpy(keys.view(np.int64).copy()).to(device)
 
 
 def _signed(word: np.uint64) -> int:
@@ -80,7 +97,7 @@ def _shift_right(z: Tensor, count: np.uint64) -> Tensor:
     return (z >> int(count)) & ((1 << (64 - int(count))) - 1)
 
 
-def bits(keys: np.ndarray, counters: Tensor) -> Tensor:
+def bits(keys: np.ndarray | Tensor, counters: Tensor) -> Tensor:
     """The hashes of all counters of all images, as a tensor on the counters' device.
 
     Args:
@@ -90,8 +107,13 @@ def bits(keys: np.ndarray, counters: Tensor) -> Tensor:
     Returns:
         (B, ...) int64 holding the same 64 bits as the compiled code sees.
     """
-    key = torch.from_numpy(keys.view(np.int64).copy()).to(counters.device)
-    z = key.view(-1, *([1] * (counters.dim() - 1))) + counters * _signed(GOLDEN)
+    if isinstance(keys, np.ndarray):
+        keys = torch.from_numpy(keys.view(np.int64).copy()).to(counters.device)
+    return _mix(keys.view(-1, *([1] * (counters.dim() - 1))) + counters * _signed(GOLDEN))
+
+
+def _mix(z: Tensor) -> Tensor:
+    """:func:`mix` of int64 tensors."""
     z = (z ^ _shift_right(z, _SHIFTS[0])) * _signed(_MULTIPLIERS[0])
     z = (z ^ _shift_right(z, _SHIFTS[1])) * _signed(_MULTIPLIERS[1])
     return z ^ _shift_right(z, _SHIFTS[2])
@@ -113,7 +135,11 @@ def coins_of(words: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def uniforms(
-    keys: np.ndarray, start: int, rows: int, columns: Tensor, stride: int | None = None
+    keys: np.ndarray | Tensor,
+    start: int,
+    rows: int,
+    columns: Tensor,
+    stride: int | None = None,
 ) -> Tensor:
     """Uniform numbers for ``rows`` steps of some units of every image.
 

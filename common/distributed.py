@@ -46,6 +46,8 @@ class Distributed:
     rank: int
     world_size: int
     device: torch.device
+    timeout: float = SILENCE
+    """Seconds until a process that does not answer counts as lost."""
 
     @property
     def is_main(self) -> bool:
@@ -58,12 +60,21 @@ class Distributed:
         start, stop = (n * rank // self.world_size for rank in (self.rank, self.rank + 1))
         return slice(start, stop)
 
-    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """The sum of ``tensor`` over the processes, as a new tensor on every one of them."""
+    def all_reduce_sum(self, tensor: Tensor, wait: bool = True) -> Tensor:
+        """The sum of ``tensor`` over the processes, as a new tensor on every one of them.
+
+        Args:
+            wait: under NCCL the host waits for it, ``timeout`` seconds at most, so that a lost
+                process becomes a message; without, only the GPU does, as suits every step.
+        """
         total = tensor.detach().clone()
         if self.world_size > 1:
             with self._contact():
-                dist.all_reduce(total)
+                if wait and dist.get_backend() == "nccl":
+                    work = dist.all_reduce(total, async_op=True)
+                    work.wait(datetime.timedelta(seconds=self.timeout))
+                else:
+                    dist.all_reduce(total)
         return total
 
     def all_reduce_mean(self, tensor: Tensor) -> Tensor:
@@ -93,9 +104,9 @@ class Distributed:
             for p in parameters
         ]
         flat = torch.cat([*parts, parts[0].new_ones(1)]) * weight
-        flat = self.all_reduce_sum(flat)
+        flat = self.all_reduce_sum(flat, wait=False)
         if mean:
-            if flat[-1] == 0:
+            if flat.device.type == "cpu" and flat[-1] == 0:  # a GPU would be waited for
                 raise ValueError("no process has an image")
             flat /= flat[-1].clone()
         for parameter, part in zip(
@@ -146,7 +157,7 @@ class Distributed:
                 )
 
     def barrier(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process is here; the host does, under NCCL too."""
         self.all_reduce_sum(torch.zeros(1, device=self.device))
 
     def close(self) -> None:
@@ -160,6 +171,10 @@ class Distributed:
         try:
             yield
         except RuntimeError as error:  # what gloo and NCCL raise for lost peers and timeouts
+            if "Duplicate GPU" in str(error):
+                raise UserError(
+                    "two processes were given the same GPU; start one for each, with --device cuda"
+                ) from error
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"process {self.rank} of {self.world_size} lost contact with the others "
@@ -200,9 +215,11 @@ def distributed(args: argparse.Namespace, device: str = "auto") -> Iterator[Dist
     do not answer within ``--dist_timeout`` seconds.
     """
     rank, world_size, local_rank, url = _launch(args)
-    if world_size > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
-        device = f"cuda:{local_rank}"
-    group = Distributed(rank, world_size, choose_device(device))
+    if world_size > 1:
+        check_gpus(device, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        if device in ("auto", "cuda") and torch.cuda.is_available():
+            device = f"cuda:{local_rank}"
+    group = Distributed(rank, world_size, choose_device(device), args.dist_timeout or SILENCE)
     if world_size > 1:
         _join(group, url, args.dist_backend, args.dist_timeout)
         keep_float32(not getattr(args, "bfloat16", False))
@@ -211,6 +228,22 @@ def distributed(args: argparse.Namespace, device: str = "auto") -> Iterator[Dist
     # process tells them.
     yield group
     group.close()
+
+
+def check_gpus(device: str, processes: int) -> None:
+    """Raise :class:`UserError` where so many processes of this machine cannot each have a GPU."""
+    if processes < 2 or not torch.cuda.is_available() or device == "cpu":
+        return
+    if device.startswith("cuda:"):
+        raise UserError(
+            f"{processes} processes cannot share {device}; give --device cuda, and each takes a "
+            "GPU of its own, or start one process"
+        )
+    if processes > torch.cuda.device_count():
+        raise UserError(
+            f"there are {processes} processes for {torch.cuda.device_count()} GPUs; start at most "
+            "one for each GPU, or give --device cpu"
+        )
 
 
 def _launch(args: argparse.Namespace) -> tuple[int, int, int, str]:
@@ -262,6 +295,12 @@ def _join(group: Distributed, url: str, backend: str | None, timeout: float | No
     failed = f"process {group.rank} of {group.world_size} could not reach the others at {where}"
     advice = "check that all are started, and that rank 0's machine and a free port are named"
     until_met = MEETING if timeout is None else timeout
+    silence = SILENCE if timeout is None else timeout
+    if backend == "nccl":
+        # An operation that nobody waits for ends the process when it fails; those that the host
+        # waits for end with a message, before that.
+        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")
+        silence *= 2
     message = f"{failed} within {until_met:g} s; {advice}"
     # Whoever else listens there may never answer, and not every wait inside has a limit.
     alarm = threading.Timer(until_met + 5, _give_up, [message])
@@ -276,8 +315,7 @@ def _join(group: Distributed, url: str, backend: str | None, timeout: float | No
             timeout=datetime.timedelta(seconds=until_met),
         )
         group.barrier()  # NCCL meets at its first exchange
-        silence = datetime.timedelta(seconds=SILENCE if timeout is None else timeout)
-        dist.distributed_c10d._set_pg_timeout(silence)
+        dist.distributed_c10d._set_pg_timeout(datetime.timedelta(seconds=silence))
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{failed} ({reason}); {advice}") from error

@@ -16,13 +16,17 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import atomic_path
+from common.gpu import exact_products
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:1`` as a device.
+def choose_device(name: str = "auto", auto: str | None = None) -> torch.device:
+    """``auto`` (the device ``auto``, by default CUDA where there is one), ``cpu``, ``cuda`` or
+    ``cuda:1`` as a device.
 
     Raises :class:`UserError` for another name or a GPU that is not there.
     """
+    exact_products()
+    name = auto if name == "auto" and auto is not None else name
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -32,6 +32,9 @@ READ_ITERATIONS = 10
 
 MODEL = "dasbe"
 
+DEVICE = "cpu"
+"""For ``--device auto``: the loop is compiled for CPUs alone; on a GPU it is many small kernels."""
+
 
 @dataclass(frozen=True)
 class Binding:

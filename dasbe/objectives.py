@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from common.distributed import Distributed
 from common.errors import UserError
+from common.gpu import to_device
 from common.training import bfloat16_products, check_finite, generator
 from dasbe.config import Settings, TrainingSettings
 from dasbe.networks import Network
@@ -174,13 +175,13 @@ class Reconstruction:
         """One epoch; returns the mean reconstruction loss per pixel."""
         settings, n_pixels = at_epoch(self.settings, epoch), self.images.shape[1]
         network.code_dropout = settings.code_dropout
-        total, count = 0.0, 0
+        total, count = torch.zeros((), dtype=torch.float64, device=group.device), 0
         for batch in epoch_batches(len(self.images), settings, random.data):
             clean = blank_images(self.images[batch].float(), settings.blank)
             noisy = drop_pixels(clean, settings.noise, random.data)
             noisy = add_interference(noisy, clean, settings.interference, random.data)
             part = group.local_slice(len(batch))
-            clean, noisy = clean[part].to(group.device), noisy[part].to(group.device)
+            clean, noisy = (to_device(x[part], group.device) for x in (clean, noisy))
             optimizer.zero_grad()
             loss, drive = reconstruction_loss(network, noisy, clean, random.code, settings.bfloat16)
             scale = len(batch) * n_pixels
@@ -188,10 +189,11 @@ class Reconstruction:
             (cost / scale if settings.loss == "bce_mean" else cost).backward()
             group.sum_gradients(network)
             optimizer.step()
-            total += group.all_reduce_sum(loss).item()
+            total += loss.detach()
             count += scale
-        check_finite(total / count, "the training loss")
-        return total / count
+        mean = group.all_reduce_sum(total).item() / count
+        check_finite(mean, "the training loss")
+        return mean
 
     @torch.inference_mode()
     def validate(self, network: Network, seed: int) -> tuple[float, float]:
@@ -260,16 +262,17 @@ class Contrast:
         """One epoch; returns the mean loss of a batch."""
         if group.world_size > 1:
             raise UserError("the contrastive loss needs all pairs of a batch; use one process")
-        losses = []
-        for batch in epoch_batches(self.images.shape[1], self.settings, random.data):
+        total = torch.zeros((), dtype=torch.float64, device=group.device)
+        batches = epoch_batches(self.images.shape[1], self.settings, random.data)
+        for batch in batches:
             clean = self.images[:, batch].float()
-            noisy = drop_pixels(clean, self.settings.noise, random.data).to(group.device)
+            noisy = to_device(drop_pixels(clean, self.settings.noise, random.data), group.device)
             optimizer.zero_grad()
-            loss = self.loss(network, noisy, clean.to(group.device), random.code)
+            loss = self.loss(network, noisy, to_device(clean, group.device), random.code)
             loss.backward()
             optimizer.step()
-            losses.append(loss.item())
-        mean = sum(losses) / len(losses)
+            total += loss.detach()
+        mean = total.item() / len(batches)
         check_finite(mean, "the training loss")
         return mean
 
@@ -349,20 +352,22 @@ class NextFrame:
         group: Distributed,
     ) -> float:
         """One epoch; returns the mean squared error."""
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=group.device)
         for batch in epoch_batches(len(self.images), self.settings, random.data):
             clean = self.images[batch].float()
             noisy = torch.cat([self.spoil(clean[:, :-1], random.data), clean[:, -1:]], dim=1)
             part = group.local_slice(len(batch))
-            noisy, clean = noisy[part].to(group.device), clean[part].to(group.device)
+            noisy, clean = (to_device(x[part], group.device) for x in (noisy, clean))
             optimizer.zero_grad()
             for loss in self.losses(network, noisy, clean):
                 (loss / (len(batch) * self.settings.unroll * clean.shape[2])).backward()
                 group.sum_gradients(network)
                 optimizer.step()
                 optimizer.zero_grad()
-                total += group.all_reduce_sum(loss).item()
-        mean = total / (len(self.images) * (self.images.shape[1] - 1) * self.images.shape[2])
+                total += loss.detach()
+        mean = group.all_reduce_sum(total).item() / (
+            len(self.images) * (self.images.shape[1] - 1) * self.images.shape[2]
+        )
         check_finite(mean, "the training loss")
         return mean
 

@@ -32,7 +32,7 @@ from common.training import (
     piecewise_learning_rate,
     progress,
 )
-from dasbe.binding import MODEL
+from dasbe.binding import DEVICE, MODEL
 from dasbe.config import Settings, check_dataset, dataset_settings, known_datasets
 from dasbe.networks import build_network
 from dasbe.objectives import Objective, Randomness, build_objective
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     digits = digits_of(settings.dataset, args.data) if args.data != "real" else ""
     name = args.dataset + STAND_IN * is_stand_in(digits)
     with (
-        distributed(args, args.device) as group,
+        distributed(args, DEVICE if args.device == "auto" else args.device) as group,
         said_protocol(settings, paper, group),
         open_run(MODEL, name, settings, args, group) as files,
     ):

@@ -53,14 +53,15 @@ class Noise(NamedTuple):
     Attributes:
         seed: of the run.
         round: fresh numbers for each, such as epochs.
-        images: (B,) indices of the images in their data set.
+        images: (B,) indices of the images in their data set; on a GPU its random numbers want
+            no copies.
     """
 
     seed: int
     round: int
-    images: np.ndarray
+    images: np.ndarray | Tensor
 
-    def keys(self, stream: int) -> np.ndarray:
+    def keys(self, stream: int) -> np.ndarray | Tensor:
         """(B,) keys of one of this module's streams."""
         return counter_noise.image_keys(self.seed, self.round * N_STREAMS + stream, self.images)
 
@@ -106,7 +107,7 @@ def iterate(
     """
     if state is None:
         state = start(images, network.n_code, settings.window, noise)
-    keys = noise.keys(PIXELS)
+    keys = counter_noise.keys_on(noise.keys(PIXELS), images.device)
     scan = build_scan(
         images,
         network.decoder[-1],

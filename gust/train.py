@@ -128,39 +128,48 @@ class Trainer:
     ) -> None:
         self.settings, self.data, self.seed = settings, data, seed
         self.group, self.backend = group, backend
+        # All images lie on the device, so that a step copies nothing there.
+        self.images = data.images.to(group.device)
+        self.indices = {
+            name: torch.from_numpy(indices).to(group.device)
+            for name, indices in (("train", data.train), ("validation", data.validation))
+        }
         self.averaged = losses.LOSSES[settings.training.loss].averaged
 
     def train_epoch(
         self, network: Autoencoder, optimizer: torch.optim.Optimizer, epoch: int
     ) -> float:
         """Epoch number ``epoch`` (from 0); returns the training loss."""
-        order = torch.randperm(len(self.data.train), generator=generator(self.seed, "epoch", epoch))
-        total = 0.0
-        for batch in order.split(self.settings.training.batch_size):
+        train = self.indices["train"]
+        order = torch.randperm(len(train), generator=generator(self.seed, "epoch", epoch))
+        total = torch.zeros((), dtype=torch.float64, device=self.group.device)
+        for batch in train[order.to(train.device)].split(self.settings.training.batch_size):
             scale = 1 / len(batch) if self.averaged else 1.0
             optimizer.zero_grad()
             noise_round = FIRST_EPOCH_ROUND + epoch
-            total += self._sum(network, self.data.train[batch.numpy()], noise_round, epoch, scale)
+            total += self._sum(network, batch, noise_round, epoch, scale)
             self.group.sum_gradients(network)
             optimizer.step()
-        check_finite(total, "the training loss")
-        return total / len(order) if self.averaged else total
+        loss = self.group.all_reduce_sum(total).item()
+        check_finite(loss, "the training loss")
+        return loss / len(order) if self.averaged else loss
 
     @torch.no_grad()
     def validate(self, network: Autoencoder, epoch: int = 0) -> float:
         """The loss of the validation images after an epoch, with the same noise every time."""
-        total = self._sum(network, self.data.validation, VALIDATION_ROUND, epoch)
+        part = self._sum(network, self.indices["validation"], VALIDATION_ROUND, epoch)
+        total = self.group.all_reduce_sum(part).item()
         return total / len(self.data.validation) if self.averaged else total
 
     def _sum(
         self,
         network: Autoencoder,
-        images: np.ndarray,
+        images: Tensor,
         round_: int,
         epoch: int,
         scale: float = 1.0,
-    ) -> float:
-        """The summed loss of the images with these indices, over all processes.
+    ) -> Tensor:
+        """The summed loss of this process's part of the images with these indices, 0-d float64.
 
         Where gradients are on, those of ``scale`` times this process's part are added up.
         """
@@ -170,13 +179,13 @@ class Trainer:
         size = min(CHUNK[kind], max(1, int(CHUNK_BYTES[kind] / bytes_of_image(self.settings))))
         for begin in range(0, len(part), size):
             indices = part[begin : begin + size]
-            clean = self.data.images[indices].to(self.group.device).float()
+            clean = self.images[indices].float()
             noise = Noise(self.seed, round_, indices)
             loss = loss_of(network, clean, self.settings, noise, self.backend, epoch)
             if torch.is_grad_enabled():
                 (scale * loss).backward()
             total += loss.detach()
-        return self.group.all_reduce_sum(total).item()
+        return total
 
     def score(self, network: Autoencoder) -> dict[str, float]:
         """Mean AMI and SynScore of clean validation images."""

@@ -14,6 +14,7 @@ import numba
 import torch
 from torch import multiprocessing
 
+from common.distributed import check_gpus
 from common.errors import UserError, command_line
 
 
@@ -40,6 +41,7 @@ def launch(args: argparse.Namespace, work: Callable[..., None], *more: Any) -> N
         raise UserError(f"--rank is {node} of --world_size {nodes} nodes; give a rank from 0 on")
     if count < 1:
         raise UserError(f"--processes_per_node is {count}; give 1 or more")
+    check_gpus(args.device, count)
     if args.dist_url is None and nodes > 1:
         raise UserError("several nodes need --dist_url tcp://HOST:PORT, the address of rank 0")
     args = copy.copy(args)

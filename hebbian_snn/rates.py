@@ -23,7 +23,10 @@ def firing_rates(spikes: Tensor, num_time_steps: int, items: Tensor | int = 1) -
     Returns:
         (B, N), in Hz: all spikes / (items * num_time_steps * 1 ms).
     """
-    items = torch.as_tensor(items, dtype=spikes.dtype, device=spikes.device)
+    if isinstance(items, Tensor):
+        items = items.to(spikes.device, spikes.dtype)
+    else:
+        items = spikes.new_full((), items)  # made on the device, not copied there
     return spikes.sum(1) / (items * num_time_steps * STEP).view(-1, 1)
 
 
@@ -44,7 +47,8 @@ def rate_penalty(
     local = torch.cat([layer.sum(0) for layer in rates])
     mean = local / max(size, 1)
     if group is not None and group.world_size > 1:
-        total = group.all_reduce_sum(torch.cat([local.detach(), local.new_tensor([size])]))
+        parts = torch.cat([local.detach(), local.new_full((1,), size)])
+        total = group.all_reduce_sum(parts, wait=False)
         mean = mean + (total[:-1] / total[-1] - mean).detach()
     squares = (mean - target).square().split([layer.shape[1] for layer in rates])
     return torch.stack([layer.mean() for layer in squares]).sum()

@@ -23,6 +23,7 @@ from hebbian_snn.environments.concentration_batch import (
     shuffled_layouts,
 )
 from hebbian_snn.environments.players import flips_of_games
+from hebbian_snn.kernels.checks import check_noted
 from hebbian_snn.neurons import map_state
 from hebbian_snn.ppo import PPOSettings, Rollout, improve, play
 from hebbian_snn.reinforcement_networks import Policy, ReLURecall, SpikingRecall
@@ -216,6 +217,7 @@ def evaluate(task: ConcentrationTask, policy: Policy) -> dict[str, Any]:
     """
     games, rules = task.test_games(policy.deck.device)
     flips, won = flips_of_games(GreedyPlayer(policy), games, rules)
+    check_noted()
     values = flips.double()
     return {
         "flips": values.mean().item(),
@@ -363,6 +365,7 @@ class _Carried:
             policy, self.games, self.observation, self.state, settings.num_steps, draw
         )
         found = improve(policy, optimizer, rollout, settings, generator(task.seed, "order", number))
+        check_noted()
         return found | _played(rollout)
 
 

@@ -14,6 +14,7 @@ likely actions. Games of 6 cells need ``--num_steps 100``.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -194,6 +195,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.print_freq < 1:
         raise UserError(f"--print_freq is {args.print_freq}; give 1 or more")
     say_without_effect(args, WITHOUT_EFFECT)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError(
+            "this training runs in one process, and torchrun has started several; start it with "
+            "python -m (policies of other seeds can train beside it)"
+        )
     task, device = task_of(args), _device(args)
     penalty = task.settings.game.flip_penalty
     if penalty > 0:

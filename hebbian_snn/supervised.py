@@ -10,7 +10,7 @@ goes on exactly where it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,13 @@ from common.runs import RunFiles
 from common.settings import to_dict
 from common.training import MetricLog, check_finite, generator, progress
 from hebbian_snn.curriculum import Curriculum
+from hebbian_snn.kernels.checks import check_noted
 from hebbian_snn.models import share_keys
 from hebbian_snn.rates import rate_penalty
 from hebbian_snn.tasks import SupervisedTask
+
+CHECK_EVERY = {"cpu": 1, "cuda": 50}
+"""Steps from one look at whether all numbers are finite to the next; a GPU waits for each."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +46,20 @@ class Totals:
     def __init__(self, task: SupervisedTask) -> None:
         self.task = task
         self.names: tuple[str, ...] = ()
-        self.sums = torch.zeros(3, dtype=torch.float64)
+        self.sums: Tensor | None = None
 
     def add(self, losses: Tensor, scores: Tensor, rates: Mapping[str, Tensor]) -> None:
         """Take up the samples of a batch: (B,) losses and scores, (B, N) rates of the layers."""
-        if not self.names and rates:
-            self.names = tuple(rates)
-            self.sums = torch.zeros(3 + len(rates), dtype=torch.float64)
+        self.names = tuple(rates)
         layers = [layer.mean(1).sum() for layer in rates.values()]
-        found = torch.stack([losses.sum(), scores.sum(), *layers]).detach()
-        self.sums[0] += len(losses)
-        self.sums[1:] += found.double().cpu()
+        count = torch.full_like(losses.sum(), len(losses))
+        found = torch.stack([count, losses.sum(), scores.sum(), *layers]).detach().double()
+        self.sums = found if self.sums is None else self.sums + found
 
     def means(self, group: Distributed) -> dict[str, Any]:
         """Means over the samples of all processes."""
-        sums = group.all_reduce_sum(self.sums.to(group.device)).tolist()
+        assert self.sums is not None, "there are no samples"
+        sums = group.all_reduce_sum(self.sums).tolist()
         count, loss, score, *layers = sums
         means: dict[str, Any] = {
             self.task.loss_name: loss / count,
@@ -100,13 +103,16 @@ class Trainer:
         totals, steps = Totals(self.task), []
         batches = self.task.batches("train", epoch)
         bar = progress(batches, desc=f"epoch {epoch + 1}", shown=self.group.is_main)
+        every = CHECK_EVERY[self.group.device.type]
         for number, samples in enumerate(bar):
             steps.append(self.step(optimizer, epoch, samples, totals))
+            if (number + 1) % every == 0:
+                check_steps(steps[-every:])
             if reporting.print_freq and (number + 1) % reporting.print_freq == 0:
                 means = totals.means(self.group)
                 if self.group.is_main:
                     bar.write(f"  step {number + 1} of {len(batches)}: {in_words(means)}")
-        rate_terms, norms = zip(*steps, strict=True)
+        rate_terms, norms = check_steps(steps).T.tolist()
         means = totals.means(self.group)
         check_finite(means[self.task.loss_name], "the training loss")
         rate_term = sum(rate_terms) / len(rate_terms)
@@ -121,9 +127,9 @@ class Trainer:
 
     def step(
         self, optimizer: torch.optim.Optimizer, epoch: int, samples: range, totals: Totals
-    ) -> tuple[float, float]:
-        """One step of the optimiser; returns the term of the rates, and the gradient's norm before
-        it is shortened."""
+    ) -> Tensor:
+        """One step of the optimiser; returns (2,) the term of the rates, and the gradient's norm
+        before it is shortened."""
         task, group, training = self.task, self.group, self.training
         part = group.local_slice(len(samples))
         fewer = {} if self.curriculum is None else {"pairs": self.curriculum.pairs}
@@ -140,15 +146,14 @@ class Trainer:
         group.average_gradients(self.network, weight=len(losses))
         longest = training.max_grad_norm if training.max_grad_norm > 0 else torch.inf
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), longest)
-        check_finite(norm.item(), "the gradient")
         optimizer.step()
         scores = task.scores(outputs, targets)
         totals.add(losses, scores, rates)
         if self.curriculum is not None and not self.curriculum.complete:
-            sums = torch.stack([scores.sum(), scores.new_tensor(len(scores))])
+            sums = torch.stack([scores.sum(), torch.full_like(scores.sum(), len(scores))])
             score, count = group.all_reduce_sum(sums).tolist()
             self.curriculum.add(score / count)
-        return rate_term.item(), norm.item()
+        return torch.stack([rate_term, norm.to(rate_term.dtype)]).detach()
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, Any]:
@@ -162,7 +167,20 @@ class Trainer:
             totals.add(
                 self.task.losses(outputs, targets), self.task.scores(outputs, targets), rates
             )
+        check_noted()
         return totals.means(self.group)
+
+
+def check_steps(steps: Sequence[Tensor]) -> Tensor:
+    """What :meth:`Trainer.step` returned, (steps, 2), on the CPU.
+
+    Raises :class:`UserError` where currents or gradients were not finite.
+    """
+    found = torch.stack(list(steps)).double().cpu()
+    check_noted()
+    for norm in found[:, 1].tolist():
+        check_finite(norm, "the gradient")
+    return found
 
 
 def new_state(task: SupervisedTask, start_epoch: int = 0) -> dict[str, Any]:

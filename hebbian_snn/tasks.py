@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from common.gpu import to_device
 from common.training import generator
 
 
@@ -28,7 +29,9 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(tuple(x.to(device) for x in self.inputs), self.targets.to(device))
+        return Batch(
+            tuple(to_device(x, device) for x in self.inputs), to_device(self.targets, device)
+        )
 
 
 class SupervisedTask(ABC):

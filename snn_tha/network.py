@@ -33,7 +33,7 @@ class Draws(NamedTuple):
 
     seed: int
     round: int
-    samples: np.ndarray
+    samples: np.ndarray | Tensor
 
 
 class Execution(NamedTuple):

@@ -83,14 +83,15 @@ class _Normalize(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         kernel = load_backend(backend, x)
         mean, squares = kernel.moments(x)
-        count = x.shape[1]
+        count: int | Tensor = x.shape[1]
         if group is not None and group.world_size > 1:
             mean, squares, count = _pooled(mean, squares, count, group)
         inverse = (squares / count + eps).rsqrt()
         of_type = [a.to(x.dtype) for a in (mean, weight * inverse)]
         ctx.save_for_backward(x, weight, inverse, *of_type)
         ctx.rest = count, group, kernel
-        variance = squares / max(count - 1, 1)
+        others = count - 1
+        variance = squares / (max(others, 1) if isinstance(others, int) else others.clamp(min=1))
         ctx.mark_non_differentiable(mean, variance)
         return kernel.normalize(x, *of_type, bias), mean, variance
 
@@ -103,7 +104,7 @@ class _Normalize(torch.autograd.Function):
         plain, weighted = kernel.gradient_sums(d_out, x, mean)
         d_weight, d_bias = (weighted * inverse).sum(0), plain.sum(0)
         if group is not None and group.world_size > 1:
-            plain, weighted = group.all_reduce_sum(torch.stack([plain, weighted]))
+            plain, weighted = group.all_reduce_sum(torch.stack([plain, weighted]), wait=False)
         level = (plain / count * inverse * weight).to(x.dtype)
         tilt = (weighted / count * inverse**3 * weight).to(x.dtype)
         d_x = kernel.input_gradient(d_out, x, mean, scale, level, tilt)
@@ -112,9 +113,9 @@ class _Normalize(torch.autograd.Function):
 
 def _pooled(
     mean: Tensor, squares: Tensor, count: int, group: Distributed
-) -> tuple[Tensor, Tensor, int]:
-    """Means, sums of squared deviations and count over the samples of all processes."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Means, sums of squared deviations and the 0-d count over the samples of all processes."""
     parts = torch.stack([mean * count, squares + count * mean**2, torch.full_like(mean, count)])
-    total, raw, counts = group.all_reduce_sum(parts)
+    total, raw, counts = group.all_reduce_sum(parts, wait=False)
     mean = total / counts
-    return mean, raw - counts * mean**2, round(counts.flatten()[0].item())
+    return mean, raw - counts * mean**2, counts.flatten()[0]

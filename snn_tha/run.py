@@ -99,10 +99,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of the neurons: {', '.join(BACKENDS)} or auto (default: auto)",
     )
     parser.add_argument(
+        "--log_folder",
         "--logs",
+        dest="logs",
         type=Path,
         default=RESULTS / "snn_tha_runs",
-        help="folder for CSV and JSON logs (default: results/snn_tha_runs)",
+        help="folder for CSV and JSON logs (default: results/snn_tha_runs); torchrun takes --logs "
+        "for a flag of its own, so give it the first spelling",
     )
     parser.add_argument(
         "--save_csv", action=Switch, default=True, help="write CSV logs (default: 1)"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.distributed import Distributed
+from common.gpu import to_device
 from common.learner import Learner
 from common.runs import RunFiles
 from common.settings import to_dict
@@ -125,8 +126,13 @@ class Trainer:
         network.train()
         training, samples = self.settings.training, self.data.train_indices
         drawn = torch.randperm(len(samples), generator=generator(self.seed, "epoch", epoch)).numpy()
-        batches = np.split(
-            samples[drawn], range(training.batch_size, len(samples), training.batch_size)
+        order = samples[drawn]
+        # Labels and names of the random numbers go to the device once an epoch.
+        on_device = to_device(torch.from_numpy(order), self.group.device)
+        labels = to_device(self.data.train.labels[order], self.group.device)
+        batches = _batches(order, training.batch_size)
+        parts = zip(
+            on_device.split(training.batch_size), labels.split(training.batch_size), strict=True
         )
         total = torch.zeros((), dtype=torch.float64, device=self.group.device)
         windows = generator(self.seed, "windows", epoch) if self.data.random_windows else None
@@ -135,7 +141,7 @@ class Trainer:
         for batch in progress(batches, desc=f"epoch {epoch + 1}", unit="batch", shown=shown):
             optimizer.param_groups[0]["lr"] = cosine_rate(training, optimizer_steps)
             optimizer.zero_grad()
-            total += self._loss(network, batch, neurons, epoch, windows)
+            total += self._loss(network, batch, *next(parts), neurons, epoch, windows)
             self.group.sum_gradients(network)
             clip(network, training)
             optimizer.step()
@@ -152,21 +158,20 @@ class Trainer:
         self,
         network: Network,
         batch: np.ndarray,
+        on_device: Tensor,
+        labels: Tensor,
         neurons: list[LIFParameters],
         epoch: int,
         windows: torch.Generator | None,
     ) -> Tensor:
-        """The summed loss of this process's part of a batch; the gradients are added up, as parts
-        of those of the batch's mean."""
+        """The summed loss of this process's part of a batch, whose indices and labels (B,) also lie
+        on the device; the gradients are added up, as parts of those of the batch's mean."""
         part = self.group.local_slice(len(batch))
-        x = self.data.train.batch(batch, windows)[:, part].to(self.group.device)
-        mine = batch[part]
-        spikes = network(
-            x, neurons, self.data.train.steps, Draws(self.seed, epoch, mine), self.execution
-        )
-        labels = self.data.train.labels[mine].to(self.group.device)
+        x = to_device(self.data.train.batch(batch, windows)[:, part], self.group.device)
+        draws = Draws(self.seed, epoch, on_device[part])
+        spikes = network(x, neurons, self.data.train.steps, draws, self.execution)
         training = self.settings.training
-        loss = count_loss(spikes[-1], labels, training.correct_rate, training.incorrect_rate)
+        loss = count_loss(spikes[-1], labels[part], training.correct_rate, training.incorrect_rate)
         (loss / len(batch)).backward()
         return loss.detach()
 
@@ -199,7 +204,7 @@ class Trainer:
         ]
         for batch in _batches(indices, self.settings.training.batch_size):
             part = self.group.local_slice(len(batch))
-            x = samples.batch(batch, windows)[:, part].to(self.group.device)
+            x = to_device(samples.batch(batch, windows)[:, part], self.group.device)
             spikes = network(x, neurons, samples.steps, execution=self.execution)
             correct += n_correct(spikes[-1], samples.labels[batch[part]].to(correct.device))
             for total, of_layer in zip(fired, spikes, strict=True):

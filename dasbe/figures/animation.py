@@ -47,7 +47,7 @@ from common.records import Measurement, Record, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device
-from dasbe.binding import MOST_ITERATIONS, TrainedNetwork, load_network
+from dasbe.binding import DEVICE, MOST_ITERATIONS, TrainedNetwork, load_network
 from dasbe.config import FOLDER
 from dasbe.dynamics import iterate, restricted, scatter_pixels, start
 from dasbe.figures.figure2 import SILENT, Figure2Settings, frame_strip
@@ -375,7 +375,7 @@ def plan_from(args: argparse.Namespace) -> Plan:
             f"--shown: with the last there are {len(shown)} iterations, and there is room for "
             f"{MOST_SHOWN}"
         )
-    device = choose_device(args.device)
+    device = choose_device(args.device, DEVICE)
     return Plan(
         args.profile, args.image, args.seed, args.iterations, shown, args.data, device, args.out
     )

@@ -41,7 +41,7 @@ from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import check_seeds, choose_device, progress
-from dasbe.binding import TrainedNetwork, load_network
+from dasbe.binding import DEVICE, TrainedNetwork, load_network
 from dasbe.config import FOLDER
 from dasbe.dynamics import scatter_pixels, simulate
 from dasbe.figures.iterations import (
@@ -467,7 +467,7 @@ def plan_from(args: argparse.Namespace, settings: Figure2Settings) -> Plan:
     if args.image < 0:
         raise UserError(f"--image is {args.image}; the index of an image must be 0 or more")
     seeds = check_seeds(args.seeds or settings.seeds)
-    device = choose_device(args.device)
+    device = choose_device(args.device, DEVICE)
     return Plan(args.profile, args.network, args.image, seeds, args.data, device, args.out)
 
 

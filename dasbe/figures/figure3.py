@@ -32,7 +32,7 @@ from common.results import load_arrays, report_results, result_parser, save_arra
 from common.runs import network_file
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
-from dasbe.binding import CHUNK, TrainedNetwork, load_network
+from dasbe.binding import CHUNK, DEVICE, TrainedNetwork, load_network
 from dasbe.config import FOLDER
 from dasbe.dynamics import simulate
 from dasbe.figures.iterations import (
@@ -326,7 +326,7 @@ def plan_from(args: argparse.Namespace, settings: Figure3Settings) -> Plan:
         images,
         settings.seed if args.seed is None else args.seed,
         args.data,
-        choose_device(args.device),
+        choose_device(args.device, DEVICE),
         args.out,
     )
 

@@ -39,7 +39,7 @@ from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import check_seeds, choose_device, progress
-from dasbe.binding import load_network
+from dasbe.binding import DEVICE, load_network
 from dasbe.config import FOLDER, DynamicsSettings
 from dasbe.dynamics import Pixels, iterate, restricted, scatter_pixels, start
 from dasbe.grouping import group_pixels
@@ -482,7 +482,7 @@ def plan_from(args: argparse.Namespace, settings: Figure4Settings) -> Plan:
     full = args.profile == "full"
     images = settings.tuning_images_full if full else settings.tuning_images_quick
     seeds = check_seeds(args.seeds or settings.seeds)
-    device = choose_device(args.device)
+    device = choose_device(args.device, DEVICE)
     return Plan(args.profile, images, args.image, seeds, args.data, device, args.out)
 
 

@@ -41,7 +41,7 @@ from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
-from dasbe.binding import load_network
+from dasbe.binding import DEVICE, load_network
 from dasbe.config import FOLDER, DynamicsSettings
 from dasbe.dynamics import scatter_pixels, simulate_frames
 from dasbe.figures.iterations import draw_scores, legend_above, mean_band, score_iteration
@@ -382,7 +382,7 @@ def plan_from(args: argparse.Namespace, settings: Figure5Settings) -> Plan:
         raise UserError(f"--sequences is {sequences}; an interval needs at least 2")
     if args.sequence < 0:
         raise UserError(f"--sequence is {args.sequence}; the index must be 0 or more")
-    device = choose_device(args.device)
+    device = choose_device(args.device, DEVICE)
     return Plan(args.profile, args.sequence, sequences, args.seed, args.data, device, args.out)
 
 

@@ -26,7 +26,7 @@ from common.records import Measurement, Record, mean_interval, new_record
 from common.results import report_results, result_parser
 from common.settings import load_settings, to_dict
 from common.training import check_seeds, choose_device, progress
-from dasbe.binding import TrainedNetwork, load_network
+from dasbe.binding import DEVICE, TrainedNetwork, load_network
 from dasbe.config import FOLDER, dataset_settings
 from dasbe.evaluation import (
     Activity,
@@ -275,7 +275,7 @@ def plan_from(args: argparse.Namespace, settings: Table1Settings) -> Plan:
         images,
         args.data,
         {dataset: path for dataset, _, path in pairs},
-        choose_device(args.device),
+        choose_device(args.device, DEVICE),
         args.out,
     )
 

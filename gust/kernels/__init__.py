@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.gpu import backend_on_gpu
 
 BACKENDS = ("reference", "cpu", "cuda")
 
@@ -42,7 +43,7 @@ class Draws(NamedTuple):
     """Names the random numbers of one window: that of pixel p at phase t has the counter
     ``first + t * P + p`` under the image's key (see ``common.counter_noise``)."""
 
-    keys: np.ndarray
+    keys: np.ndarray | Tensor
     first: int
 
 
@@ -86,10 +87,12 @@ def build_scan(
 
 def choose_backend(name: str, device: torch.device) -> str:
     """``auto`` as the name of a backend; errors as :func:`build_scan`."""
-    if name == "auto":
+    if name == "auto" and device.type != "cuda":
         return device.type if device.type in BACKENDS else "reference"
+    if name == "auto":
+        return backend_on_gpu(name)
     if name not in BACKENDS:
         raise UserError(f"unknown backend {name!r}; choose auto, {', '.join(BACKENDS)}")
     if name not in ("reference", device.type):
         raise UserError(f"the backend {name} does not run on {device.type}; use --backend auto")
-    return name
+    return backend_on_gpu(name) if name == "cuda" else name

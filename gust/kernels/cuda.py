@@ -15,21 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from common.counter_noise import GOLDEN
-from common.errors import UserError
 from gust.kernels import Draws, Scan, Window
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    raise UserError(
-        "the backend cuda needs Triton, which comes with PyTorch's CUDA builds for Linux; "
-        "use --backend reference"
-    ) from None
 
 BLOCK = 256
 """Pixels of a program."""
@@ -48,9 +40,10 @@ def build(
 
     def scan(hidden: Tensor, refractory: Tensor, past: Tensor, draws: Draws) -> Window:
         logits = linear(hidden, last.weight, last.bias)
-        start = draws.keys + np.uint64(draws.first * int(GOLDEN) % 2**64)
-        start = torch.from_numpy(start.view(np.int64)).to(hidden.device)
-        constants = (on, start, refractory_period, thinning)
+        keys = draws.keys
+        if isinstance(keys, np.ndarray):
+            keys = torch.from_numpy(keys.view(np.int64).copy()).to(hidden.device)
+        constants = (on, keys, draws.first, refractory_period, float(thinning))
         spikes, seen, refractory, past = _Fire.apply(logits, past, refractory, constants)
         return Window(spikes, linear(seen, first.weight, first.bias), refractory, past)
 
@@ -65,7 +58,7 @@ class _Fire(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, past: Tensor, refractory: Tensor, constants: tuple
     ) -> tuple[Tensor, ...]:
-        on, start, period, thinning = constants
+        on, keys, first, period, thinning = constants
         spikes = torch.empty_like(logits, dtype=torch.uint8)
         seen, marks = torch.empty_like(logits), torch.empty_like(spikes)
         refractory, past = refractory.contiguous(), past.contiguous()
@@ -73,9 +66,9 @@ class _Fire(torch.autograd.Function):
         _launch(
             _forward,
             logits,
-            (logits, on, start, past, refractory),
+            (logits, on, keys, past, refractory),
             (spikes, seen, marks, refractory_after, past_after),
-            (period, thinning),
+            (first, period, thinning),
         )
         ctx.save_for_backward(logits, marks)
         ctx.mark_non_differentiable(spikes, refractory_after)
@@ -101,6 +94,8 @@ def _launch(kernel: Any, like: Tensor, inputs: tuple, outputs: tuple, numbers: t
     """Start a kernel with programs for all images and pixels of ``like`` (B, T, P)."""
     n_images, n_phases, n_pixels = like.shape
     grid = (n_images, triton.cdiv(n_pixels, BLOCK))
+    if 0 in grid:
+        return
     with torch.cuda.device_of(like):
         kernel[grid](*inputs, *outputs, *numbers, n_pixels, n_phases, BLOCK)
 
@@ -119,11 +114,11 @@ def _uniform(word):
     return word.to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def _forward(
     logits,
     on,
-    start,
+    keys,
     past,
     refractory,
     spikes,
@@ -131,6 +126,7 @@ def _forward(
     marks,
     refractory_after,
     past_after,
+    first: tl.int64,
     period,
     thinning,
     n_pixels,
@@ -145,11 +141,12 @@ def _forward(
     is_on = tl.load(on + of_image, mask=inside, other=0) != 0
     wait = tl.load(refractory + of_image, mask=inside, other=0)
     visible = tl.load(past + of_image, mask=inside, other=0)
-    key = tl.load(start + image).to(tl.uint64)
+    key = tl.load(keys + image).to(tl.uint64)
+    counter = first.to(tl.int64) + pixel
     for t in range(n_phases):
         may_fire = is_on & (wait < 1)
         g = tl.sigmoid(tl.load(logits + place, mask=may_fire, other=0))
-        word = _mix(key + (t * n_pixels + pixel).to(tl.uint64) * _GOLDEN)
+        word = _mix(key + (counter + t * n_pixels).to(tl.uint64) * _GOLDEN)
         u = g + _uniform(word >> 40)
         fired = may_fire & (u > 1)
         stays = _uniform(word & 0xFFFFFF) >= thinning

@@ -17,8 +17,6 @@ from common.errors import UserError
 DOWN, UP, EMPTY = 0, 1, 2
 """States of a cell."""
 
-_FLIPPED = (UP, DOWN, EMPTY)
-
 
 class Rules(NamedTuple):
     """What a game is.
@@ -123,7 +121,8 @@ def first_observation(games: Games) -> Tensor:
 def flip(games: Games, actions: Tensor, rules: Rules) -> tuple[Games, Turn]:
     """Flip the card in one cell (B,) of each game."""
     chosen, which = actions[:, None], torch.arange(len(actions), device=actions.device)
-    flipped = actions.new_tensor(_FLIPPED)[games.cells.gather(1, chosen)]
+    flipped = games.cells.gather(1, chosen)
+    flipped = torch.where(flipped == EMPTY, EMPTY, UP - flipped)  # up and down change places
     cells = games.cells.scatter(1, chosen, flipped)
     cards = games.cards[which, games.layout[which, actions]]
     seen = torch.where(flipped == UP, cards, torch.zeros_like(cards))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.gpu import backend_on_gpu
 from hebbian_snn.kernels import checks
 from hebbian_snn.neurons import LIFState, NeuronParameters, rest
 from hebbian_snn.plasticity import InvertedOja
@@ -200,7 +201,9 @@ def _choose(name: str, currents: Tensor) -> str:
     device = currents.device.type
     compiled = currents.dtype in (torch.float32, torch.float64)
     if name == "auto":
-        return device if compiled and device in BACKENDS else "reference"
+        if not compiled or device not in BACKENDS:
+            return "reference"
+        return backend_on_gpu(name) if device == "cuda" else device
     if name not in BACKENDS:
         raise UserError(f"unknown backend {name!r}; choose auto, {', '.join(BACKENDS)}")
     if name != "reference" and name != device:
@@ -209,4 +212,4 @@ def _choose(name: str, currents: Tensor) -> str:
         raise UserError(
             f"the backend {name} takes float32 and float64, not {currents.dtype}; choose auto"
         )
-    return name
+    return backend_on_gpu(name) if name == "cuda" else name

@@ -17,6 +17,14 @@ LOWEST_THRESHOLD = 1e-12
 LONGEST_REFRACTORY = 2**31 - 1
 """Counters of steps are int32."""
 
+NOT_FINITE = (
+    "the currents of the neurons hold NaN or infinite numbers; check the data, or lower "
+    "the learning rate if training diverged"
+)
+
+_noted: dict[torch.device, Tensor] = {}
+"""For each GPU a number that is NaN once a membrane there was not finite, else 0."""
+
 
 def check_neuron(neuron: NeuronParameters, trained_threshold: bool = True) -> None:
     """Raises :class:`UserError` for parameters out of range, ``ValueError`` for a trained threshold
@@ -26,9 +34,12 @@ def check_neuron(neuron: NeuronParameters, trained_threshold: bool = True) -> No
             raise ValueError("a threshold that is trained is for lif_scan; give a number here")
         if neuron.thr.dim():
             raise ValueError(f"the threshold must be one number, not {_shape(neuron.thr)}")
-    _positive(thr=threshold(neuron), tau_mem=getattr(neuron, "tau_mem", 1.0))
-    if threshold(neuron) < LOWEST_THRESHOLD:
-        raise UserError(f"thr is {threshold(neuron)}; give at least {LOWEST_THRESHOLD}")
+    on_gpu = isinstance(neuron.thr, Tensor) and neuron.thr.device.type == "cuda"
+    if not on_gpu:  # there to read it would be to wait for the GPU
+        _positive(thr=threshold(neuron))
+        if threshold(neuron) < LOWEST_THRESHOLD:
+            raise UserError(f"thr is {threshold(neuron)}; give at least {LOWEST_THRESHOLD}")
+    _positive(tau_mem=getattr(neuron, "tau_mem", 1.0))
     _not_negative(
         refractory_time_steps=neuron.refractory_time_steps,
         dampening_factor=neuron.dampening_factor,
@@ -87,12 +98,29 @@ def check_state(state: tuple, like: Tensor, shape: Sequence[int]) -> None:
 
 def check_finite(*states: LIFState) -> None:
     """Raises :class:`UserError` if a membrane is not finite: what was not finite in the currents of
-    any step has stayed there."""
-    if not all(bool(state.v.isfinite().all()) for state in states):
-        raise UserError(
-            "the currents of the neurons hold NaN or infinite numbers; check the data, or lower "
-            "the learning rate if training diverged"
-        )
+    any step has stayed there. On a GPU, which this would wait for at every call, it is noted for
+    :func:`check_noted`."""
+    device = states[0].v.device
+    if device.type != "cuda":
+        if not all(bool(state.v.isfinite().all()) for state in states):
+            raise UserError(NOT_FINITE)
+        return
+    with torch.no_grad():
+        for state in states:
+            so_far = _noted.get(device)
+            found = state.v.sum(dtype=torch.float32) * 0
+            _noted[device] = found if so_far is None else so_far + found
+
+
+def check_noted() -> None:
+    """Raises :class:`UserError` if a membrane on a GPU has not been finite since the last call.
+
+    Trainings call it before they save anything, and at least every 50 steps.
+    """
+    noted = torch.stack([x.cpu() for x in _noted.values()]) if _noted else None
+    _noted.clear()
+    if noted is not None and bool(noted.isnan().any()):
+        raise UserError(NOT_FINITE)
 
 
 def _check_kind(tensor: Tensor, like: Tensor, name: str) -> None:

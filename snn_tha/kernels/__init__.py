@@ -22,6 +22,7 @@ from torch import Tensor
 
 from common.counter_noise import uniforms
 from common.errors import UserError
+from common.gpu import backend_on_gpu
 from snn_tha.neurons import LIFParameters
 
 BACKENDS = ("reference", "cpu", "cuda")
@@ -32,11 +33,11 @@ class Dropout(NamedTuple):
 
     Attributes:
         rate: share of lost currents, below 1; the others grow by 1 / (1 - rate).
-        keys: (B,) uint64, one a sample, from ``common.counter_noise.image_keys``.
+        keys: (B,), one a sample, from ``common.counter_noise.image_keys``.
     """
 
     rate: float
-    keys: np.ndarray
+    keys: np.ndarray | Tensor
 
     def kept(self, steps: int, units: int, device: torch.device | str = "cpu") -> Tensor:
         """(steps, B, units) bool: which currents arrive."""
@@ -86,6 +87,7 @@ def load_backend(name: str, currents: Tensor) -> ModuleType:
     compiled = currents.dtype in (torch.float32, torch.float64)
     if name == "auto":
         name = device if compiled and device in BACKENDS else "reference"
+        name = backend_on_gpu("auto") if name == "cuda" else name
     if name not in BACKENDS:
         raise UserError(f"unknown backend {name!r}; choose auto, {', '.join(BACKENDS)}")
     if name != "reference" and name != device:
@@ -94,6 +96,8 @@ def load_backend(name: str, currents: Tensor) -> ModuleType:
         raise UserError(
             f"the backend {name} takes float32 and float64, not {currents.dtype}; choose auto"
         )
+    if name == "cuda":
+        backend_on_gpu(name)
     return importlib.import_module(f"snn_tha.kernels.{name}")
 
 

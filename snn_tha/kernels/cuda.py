@@ -12,21 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
-from common.errors import UserError
 from snn_tha.kernels import Dropout
 from snn_tha.kernels.reference import gradient_sums, input_gradient, moments, normalize
 from snn_tha.neurons import LIFParameters
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    raise UserError(
-        "the backend cuda needs Triton, which comes with PyTorch's CUDA builds for Linux; "
-        "use --backend reference"
-    ) from None
 
 __all__ = ["gradient_sums", "input_gradient", "lif_scan", "moments", "normalize"]
 
@@ -63,7 +55,7 @@ class _Scan(torch.autograd.Function):
         shape = (steps, *currents.shape[1:])
         spikes = torch.empty(shape, dtype=spike_type, device=currents.device)
         mems = torch.empty(shape, dtype=currents.dtype, device=currents.device)
-        beta, thr, _, scale = _of_type(constants, currents)
+        beta, thr, _, scale = constants
         _launch(_forward, spikes, (currents, kept, beta, thr, scale, spikes, mems), len(currents))
         ctx.save_for_backward(mems, kept)
         ctx.rest = constants, len(currents)
@@ -75,15 +67,9 @@ class _Scan(torch.autograd.Function):
         mems, kept = ctx.saved_tensors
         constants, n_currents = ctx.rest
         d_currents = mems.new_empty(n_currents, *mems.shape[1:])
-        numbers = _of_type(constants, mems)
-        arguments = (d_spikes.contiguous(), mems, kept, *numbers, d_currents)
+        arguments = (d_spikes.contiguous(), mems, kept, *constants, d_currents)
         _launch(_backward, d_spikes, arguments, n_currents)
         return d_currents, None, None, None, None
-
-
-def _of_type(constants: tuple[float, ...], like: Tensor) -> list[Tensor]:
-    """Numbers as tensors of the currents' type: Triton would take Python's as float32."""
-    return [like.new_tensor([x]) for x in constants]
 
 
 def _launch(kernel: Any, spikes: Tensor, arguments: tuple, n_currents: int) -> None:
@@ -92,6 +78,8 @@ def _launch(kernel: Any, spikes: Tensor, arguments: tuple, n_currents: int) -> N
     Without dropout its place is taken by the spikes, which are then not read as such.
     """
     steps, size, units = spikes.shape
+    if 0 in spikes.shape:
+        return
     dropped = all(x is not None for x in arguments)
     given = [spikes if x is None else x for x in arguments]
     with torch.cuda.device_of(spikes):
@@ -101,12 +89,18 @@ def _launch(kernel: Any, spikes: Tensor, arguments: tuple, n_currents: int) -> N
 
 
 @triton.jit
+def _of(kind: tl.constexpr, number):
+    """A kernel's number, in the type of the currents."""
+    return tl.full((), number, kind)
+
+
+@triton.jit
 def _forward(
     currents,
     kept,
-    beta,
-    thr,
-    scale,
+    beta: tl.float64,
+    thr: tl.float64,
+    scale: tl.float64,
     spikes,
     mems,
     size,
@@ -119,9 +113,10 @@ def _forward(
     unit = tl.program_id(1) * block + tl.arange(0, block)
     inside = unit < units
     place = tl.program_id(0).to(tl.int64) * units + unit
-    row = (size * units).to(tl.int64)
-    leak, threshold, factor = tl.load(beta), tl.load(thr), tl.load(scale)
-    mem = tl.zeros([block], mems.dtype.element_ty)
+    row = tl.full((), size, tl.int64) * units  # size and units are Python's where they are 1
+    kind = mems.dtype.element_ty
+    leak, threshold, factor = _of(kind, beta), _of(kind, thr), _of(kind, scale)
+    mem = tl.zeros([block], kind)
     source = place
     for _ in range(steps):
         current = tl.load(currents + source, mask=inside, other=0)
@@ -143,10 +138,10 @@ def _backward(
     d_spikes,
     mems,
     kept,
-    beta,
-    thr,
-    slope,
-    scale,
+    beta: tl.float64,
+    thr: tl.float64,
+    slope: tl.float64,
+    scale: tl.float64,
     d_currents,
     size,
     units,
@@ -158,12 +153,13 @@ def _backward(
     unit = tl.program_id(1) * block + tl.arange(0, block)
     inside = unit < units
     first = tl.program_id(0).to(tl.int64) * units + unit
-    row = (size * units).to(tl.int64)
+    row = tl.full((), size, tl.int64) * units
     place = first + (steps - 1) * row
-    leak, threshold, factor = tl.load(beta), tl.load(thr), tl.load(scale)
-    steepness = tl.load(slope)
-    d_mem = tl.zeros([block], mems.dtype.element_ty)
-    total = tl.zeros([block], mems.dtype.element_ty)
+    kind = mems.dtype.element_ty
+    leak, threshold, factor = _of(kind, beta), _of(kind, thr), _of(kind, scale)
+    steepness = _of(kind, slope)
+    d_mem = tl.zeros([block], kind)
+    total = tl.zeros([block], kind)
     for _ in range(steps):
         mem = tl.load(mems + place, mask=inside, other=0)
         d_out = tl.load(d_spikes + place, mask=inside, other=0).to(mem.dtype)

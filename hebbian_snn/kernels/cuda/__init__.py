@@ -5,15 +5,7 @@ kernels without a GPU: ``TRITON_INTERPRET=1``, as ``tests/hebbian_snn/test_hebbi
 Sums are taken in a fixed order, so that a repeated call gives the same numbers.
 """
 
-from common.errors import UserError
-
-try:
-    import triton
-except ImportError:
-    raise UserError(
-        "the backend cuda needs Triton, which comes with PyTorch's CUDA builds for Linux; "
-        "choose the backend reference"
-    ) from None
+import triton
 
 from hebbian_snn.kernels.cuda.reading import read_memory
 from hebbian_snn.kernels.cuda.scan import lif_scan

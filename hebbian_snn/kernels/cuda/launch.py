@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hebbian_snn.neurons import NeuronParameters, threshold
+from hebbian_snn.neurons import NeuronParameters
 
 
 def launch(
@@ -30,9 +31,21 @@ def launch(
 
 def numbers_of(neuron: NeuronParameters, like: Tensor, *others: float) -> Tensor:
     """What :func:`hebbian_snn.kernels.cuda.neurons.load_parameters` reads, then others; numbers
-    given to Triton directly would be float32."""
-    p = (neuron.decay, neuron.gain, threshold(neuron), neuron.dampening_factor)
-    return like.new_tensor([*p, *others])
+    given to Triton directly would be float32. A step copies nothing to the GPU and waits for
+    nothing: what was asked for before lies there, a trained threshold stays where it is."""
+    thr, kind = neuron.thr, (like.dtype, like.device)
+    if not isinstance(thr, Tensor):
+        p = (neuron.decay, neuron.gain, float(thr), neuron.dampening_factor)
+        return _constants((*p, *others), *kind)
+    before = _constants((neuron.decay, neuron.gain), *kind)
+    after = _constants((neuron.dampening_factor, *others), *kind)
+    return torch.cat([before, thr.detach().to(like.dtype).view(1), after])
+
+
+@lru_cache(maxsize=256)
+def _constants(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it may be saved for a backward pass later
+        return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def copies(*tensors: Tensor) -> list[Tensor]:

@@ -35,7 +35,7 @@ from hebbian_snn.kernels.cuda.neurons import (
 from hebbian_snn.kernels.cuda.scan import empty_history
 from hebbian_snn.neurons import LIFState, NeuronParameters
 
-ELEMENTS = 8192
+ELEMENTS = {torch.float32: 8192, torch.float64: 4096}
 """Of a matrix that a program multiplies at once."""
 
 WARPS = 8
@@ -90,7 +90,7 @@ class _Read(torch.autograd.Function):
             n,
             neuron.perfect_reset,
             recorded,
-            *_tile(n),
+            *_tile(n, mem.dtype),
             warps=WARPS,
         )
         ctx.save_for_backward(*key, *value, key_spikes, trains, weight, mem, *state, numbers)
@@ -132,7 +132,7 @@ class _Read(torch.autograd.Function):
             delay,
             n,
             ctx.perfect_reset,
-            *_tile(n),
+            *_tile(n, mem.dtype),
             warps=WARPS,
         )
         d_weight = d_keys.flatten(0, 1).T @ trains[:, :steps].flatten(0, 1)
@@ -141,10 +141,10 @@ class _Read(torch.autograd.Function):
         return d_keys, d_weight, d_mem, *d_state, d_trains[:, :delay], None, None
 
 
-def _tile(n: int) -> tuple[int, int]:
+def _tile(n: int, dtype: torch.dtype) -> tuple[int, int]:
     """Lanes for neurons and columns that are multiplied at once, powers of two."""
     lanes = max(triton.next_power_of_2(n), 16)
-    return lanes, min(max(ELEMENTS // lanes, 1), lanes)
+    return lanes, min(max(ELEMENTS[dtype] // lanes, 1), lanes)
 
 
 @triton.jit
@@ -254,6 +254,8 @@ def _read_back(
             p,
             perfect_reset,
         )
+        # a neuron is held by several threads: all have loaded what one of them overwrites
+        tl.debug_barrier()
         tl.store(d_currents + neuron, d_current, mask=inside)
         tl.debug_barrier()
         d_spike = tl.load(d_keys + place, mask=inside, other=0)
@@ -266,6 +268,7 @@ def _read_back(
             p,
             perfect_reset,
         )
+        tl.debug_barrier()
         tl.store(d_keys + place, d_current, mask=inside)
         tl.debug_barrier()
         d_heard = _product(weight, d_keys + (sample * steps + t) * n, n, 1, n, lanes, tile)

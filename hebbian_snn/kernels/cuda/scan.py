@@ -158,9 +158,9 @@ def _scan(
     recorded: tl.constexpr,
     block: tl.constexpr,
 ):
-    neuron = tl.program_id(0) * block + tl.arange(0, block)
+    neuron = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = neuron < count
-    sample, column = (neuron // n).to(tl.int64), neuron % n
+    sample, column = neuron // n, neuron % n
     p = load_parameters(numbers)
     now = load_neurons(state, neuron, inside)
     place = sample * items * steps * n + column
@@ -196,10 +196,9 @@ def _scan_back(
     segment: tl.constexpr,
     block: tl.constexpr,
 ):
-    neuron = tl.program_id(0) * block + tl.arange(0, block)
+    neuron = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = neuron < count
-    sample, column = (neuron // n).to(tl.int64), neuron % n
-    kept = neuron.to(tl.int64)
+    sample, column = neuron // n, neuron % n
     p = load_parameters(numbers)
     total = items * steps
     segments = tl.cdiv(total, segment)
@@ -209,7 +208,7 @@ def _scan_back(
 
     now = load_neurons(state, neuron, inside)
     for s in range(segments):
-        store_neurons(starts, s * count + kept, inside, now)
+        store_neurons(starts, s * count + neuron, inside, now)
         for t in range(s * segment, tl.minimum((s + 1) * segment, total)):
             current = tl.load(currents + t // steps * n, mask=inside, other=0)
             now = fire(now, current, p, refractory, perfect_reset)
@@ -221,17 +220,17 @@ def _scan_back(
     for later in range(segments):
         s = segments - 1 - later
         first, last = s * segment, tl.minimum((s + 1) * segment, total)
-        start = load_neurons(starts, s * count + kept, inside)
+        start = load_neurons(starts, s * count + neuron, inside)
         now = start
         for t in range(first, last):
             current = tl.load(currents + t // steps * n, mask=inside, other=0)
             r_before = now.r
             now = fire(now, current, p, refractory, perfect_reset)
-            record(history, (t - first) * count + kept, inside, now, r_before)
+            record(history, (t - first) * count + neuron, inside, now, r_before)
         tl.debug_barrier()
         for back in range(last - first):
             t = last - 1 - back
-            place = (t - first) * count + kept
+            place = (t - first) * count + neuron
             slope = slope_at(history, place, inside, p)
             before = look_back(history, start, t - first, place, count, inside)
             d_spike = tl.load(d_spikes + t.to(tl.int64) * n, mask=inside, other=0)

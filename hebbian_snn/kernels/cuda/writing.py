@@ -45,10 +45,10 @@ PART = 8
 """A segment has PART parts of PART steps. On the way back a program stores its rows at the start of
 every part, then, part by part, before every step: 2 PART copies instead of PART^2."""
 
-ELEMENTS = 2048
-"""Of the memory in a program."""
+ELEMENTS = {torch.float32: 1024, torch.float64: 256}
+"""Of the memory in a warp. Most sizes need one warp a program, whose sums want no barriers."""
 
-PROGRAMS = 1024
+PROGRAMS = 2048
 """That walk rows backwards at once, enough for the largest GPU; each has 2 PART copies of rows."""
 
 BLOCK = 128
@@ -84,11 +84,12 @@ class Carried(NamedTuple):
 
 class Tiling(NamedTuple):
     """How a sample's memory is cut up: ``rows`` of a program, ``lanes`` for the columns (both
-    powers of two), ``blocks`` of rows."""
+    powers of two), ``blocks`` of rows, ``warps`` of a program."""
 
     rows: int
     lanes: int
     blocks: int
+    warps: int
 
 
 def write_memory(
@@ -125,7 +126,7 @@ class _Write(torch.autograd.Function):
         mem, *after = copies(mem, *state)
         key_spikes = advance(key_currents, neuron, 1, after[:3], key if recorded else None)
         value_spikes = torch.empty_like(key_spikes)
-        tiling = _tiling(n)
+        tiling = _tiling(n, mem.dtype)
         launch(
             _write_rows,
             (size, tiling.blocks),
@@ -146,6 +147,7 @@ class _Write(torch.autograd.Function):
             PART,
             tiling.rows,
             tiling.lanes,
+            warps=tiling.warps,
             fuse=True,
         )
         ctx.save_for_backward(*key, *value, *starts, *state[:6], numbers)
@@ -167,7 +169,7 @@ class _Write(torch.autograd.Function):
         d_state = [gradient_copy(d, state[0].shape, numbers) for d in gradients[2:]]
         d_key, d_value = Gradients(*d_state[:2]), Gradients(*d_state[3:5])
         size, steps, n = d_keys.shape
-        tiling = _tiling(n)
+        tiling = _tiling(n, numbers.dtype)
         programs = min(size * tiling.blocks, PROGRAMS)
         scratch = _empty_rows((programs, 2 * PART), (tiling.rows, tiling.lanes), numbers)
         segments = triton.cdiv(steps, PART**2)
@@ -197,6 +199,7 @@ class _Write(torch.autograd.Function):
                 PART,
                 tiling.rows,
                 tiling.lanes,
+                warps=tiling.warps,
                 fuse=True,
             )
             launch(
@@ -221,10 +224,11 @@ class _Write(torch.autograd.Function):
         return d_keys, d_values, d_mem, *d_state, None, None, None
 
 
-def _tiling(n: int) -> Tiling:
+def _tiling(n: int, dtype: torch.dtype) -> Tiling:
+    elements = ELEMENTS[dtype]
     lanes = max(triton.next_power_of_2(n), 16)
-    rows = min(max(ELEMENTS // lanes, 1), lanes)
-    return Tiling(rows, lanes, triton.cdiv(n, rows))
+    rows = min(max(elements // lanes, 1), lanes)
+    return Tiling(rows, lanes, triton.cdiv(n, rows), min(triton.cdiv(rows * lanes, elements), 32))
 
 
 def _empty_rows(shape: tuple[int, int], size: tuple[int, int], like: Tensor) -> Rows:
@@ -329,6 +333,7 @@ def _write_rows(
             value_trace = _trace(held.value_trace, now.z, rule)
             mem = _learn(held.mem, key_trace, value_trace, rule)
             held = Rows(mem, key_trace, value_trace)
+    tl.debug_barrier()  # all threads have loaded what is now overwritten
     store_neurons(state, sample * n + row, exists, now)
     after = Rows(memory.mem, key_trace_after, memory.value_trace)
     _store_rows(after, sample, row, column, n, held)
@@ -432,6 +437,7 @@ def _rows_step_back(
         rule,
         perfect_reset,
     )
+    tl.debug_barrier()  # a row is held by several threads: all have loaded what one overwrites
     tl.store(d_currents + place + row, d_current, mask=exists)
     d_recalled = (rule.feedback * d_current)[:, None]
     decay = rule.gamma_neg * trace
@@ -533,9 +539,9 @@ def _keys_back(
     part: tl.constexpr,
     block: tl.constexpr,
 ):
-    neuron = tl.program_id(0) * block + tl.arange(0, block)
+    neuron = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = neuron < count
-    sample, column = (neuron // n).to(tl.int64), neuron % n
+    sample, column = neuron // n, neuron % n
     p, rule = load_parameters(numbers), _load_rule(numbers)
     first = segment * part * part
     last = tl.minimum(first + part * part, steps)
