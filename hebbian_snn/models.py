@@ -6,6 +6,7 @@ the layers that are recorded (see :mod:`hebbian_snn.rates`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -74,17 +75,20 @@ def write_until(
         return mem, {"keys": keys, "values": values}
     size = len(write.weight) // 2
     mem, carried, begin = facts.new_zeros(len(facts), size, size), (), 0
-    parts, memories, places = [], [], []
-    for end in torch.cat([asked.step, asked.step.new_tensor([facts.shape[1]])]).unique().tolist():
+    parts, memories = [], []
+    # All that the host must know of the questions, at once: a GPU is waited for once.
+    count = Counter(asked.step.tolist())
+    order = asked.step.argsort(stable=True)
+    samples = iter(asked.sample[order].split([n for _, n in sorted(count.items())]))
+    for end in sorted({*count, facts.shape[1]}):
         if end > begin:
             mem, keys, values, *state = write(facts[:, begin:end], *carried)
             carried, begin = (mem, *state), end
             parts.append((keys, values))
-        here = (asked.step == end).nonzero()[:, 0]
-        memories.append(mem[asked.sample[here]])
-        places.append(here)
+        if count[end]:
+            memories.append(mem[next(samples)])
     keys, values = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    return torch.cat(memories)[torch.cat(places).argsort()], {"keys": keys, "values": values}
+    return torch.cat(memories)[order.argsort()], {"keys": keys, "values": values}
 
 
 def beside(items: Tensor, queries: Tensor) -> Tensor:

@@ -142,11 +142,13 @@ def _check_mixed(func, packet, args, plain) -> None:
     if packet in _INDEXING and type(args[0]) is OnGPU:
         if len(args) < 3 or type(args[2]) is OnGPU or args[2].dim() == 0:
             return
-    elif numbers and (torch.Tag.pointwise in func.tags or packet in _WITH_NUMBERS):
+    elif numbers and (
+        torch.Tag.pointwise in func.tags
+        or packet in _WITH_NUMBERS
+        or packet.__name__.startswith(("_foreach", "_fused"))
+    ):
         return
-    elif numbers and packet.__name__.startswith(("_foreach", "_fused")):
-        return
-    raise RuntimeError(f"Expected all tensors to be on the same device, not cuda:0 and cpu ({func})")
+    raise RuntimeError(f"Expected all tensors on the same device, not cuda:0 and cpu ({func})")
 
 
 class _ToGPU(torch.autograd.Function):
@@ -187,13 +189,12 @@ def to_cpu(x: Tensor) -> Tensor:
     return _ToCPU.apply(x)
 
 
-_FACTORIES = {
-    getattr(torch, name)
-    for name in (
-        "zeros ones empty full arange rand randn randint randperm eye linspace tensor as_tensor "
-        "scalar_tensor empty_strided zeros_like ones_like empty_like full_like rand_like randn_like"
-    ).split()
-} | {getattr(Tensor, f"new_{name}") for name in ("tensor", "zeros", "ones", "empty", "full")}
+_FACTORIES = {torch.zeros, torch.ones, torch.empty, torch.full, torch.arange, torch.rand}
+_FACTORIES |= {torch.randn, torch.randint, torch.randperm, torch.eye, torch.linspace, torch.tensor}
+_FACTORIES |= {torch.as_tensor, torch.scalar_tensor, torch.empty_strided, torch.zeros_like}
+_FACTORIES |= {torch.ones_like, torch.empty_like, torch.full_like, torch.rand_like}
+_FACTORIES |= {torch.randn_like, Tensor.new_tensor, Tensor.new_zeros, Tensor.new_ones}
+_FACTORIES |= {Tensor.new_empty, Tensor.new_full}
 _EMPTY = {torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty}
 _WHOLE = {torch.nn.functional.one_hot, torch.searchsorted, torch.bucketize, torch.isin}
 
@@ -228,7 +229,7 @@ class Devices(TorchFunctionMode):
                 dtype = a
             elif isinstance(a, (torch.device, str)):
                 device = a
-        # PyTorch's C++ sees CPU tensors when gradients are clipped, and would bring the factor there.
+        # When gradients are clipped PyTorch's C++ sees CPU tensors, and would bring a factor there.
         if device is not None and not sys._getframe(2).f_code.co_filename.endswith("clip_grad.py"):
             on_gpu = torch.device(device).type == "cuda"
             x = to_gpu(x, blocking) if on_gpu else to_cpu(x)

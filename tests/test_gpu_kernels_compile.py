@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -20,7 +21,7 @@ from common.paths import ROOT
 
 ALL = os.environ.get("SNN_ALL_TESTS") == "1"
 MOST_SPILLED = 32
-"""Bytes that a thread may store for want of registers; one value or four, outside inner products."""
+"""Bytes that a thread may store for want of registers: a few numbers."""
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton"),
@@ -107,7 +108,9 @@ def resources(compiled):
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
-        said = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True).stdout
+        said = subprocess.run(
+            [tool, "-res-usage", file.name], capture_output=True, text=True
+        ).stdout
     registers, stack = re.search(r"REG:(\d+)", said), re.search(r"STACK:(\d+)", said)
     return {"registers": int(registers[1]), "spilled": int(stack[1])}
 
@@ -130,6 +133,15 @@ def compile_hebbian():
     from hebbian_snn.kernels import cuda
     from hebbian_snn.neurons import IFParameters, LIFParameters
 
+    def scan_once(neuron, steps, x):
+        return cuda.lif_scan(x[0], neuron, steps, x[1])
+
+    def write_once(neuron, x):
+        return cuda.write_memory(*x, neuron, RULE, 15.0, 0.2)
+
+    def read_once(neuron, delay, x):
+        return cuda.read_memory(*x, neuron, delay)
+
     leaks, resets = LIFParameters(), NEURONS["perfect reset"]
     single, double = torch.float32, torch.float64
     # neuron, type of number, M, batch, steps, delay
@@ -149,15 +161,9 @@ def compile_hebbian():
         ]
     for neuron, dtype, n, batch, steps, delay in cases:
         runs = (
-            (lambda x: cuda.lif_scan(x[0], neuron, steps, x[1]), scan_inputs(batch, steps, n)),
-            (
-                lambda x: cuda.write_memory(*x, neuron, RULE, 15.0, 0.2),
-                write_inputs(batch, steps, n, dtype=dtype),
-            ),
-            (
-                lambda x: cuda.read_memory(*x, neuron, delay),
-                read_inputs(batch, steps, n, delay, dtype=dtype),
-            ),
+            (partial(scan_once, neuron, steps), scan_inputs(batch, steps, n, dtype=dtype)),
+            (partial(write_once, neuron), write_inputs(batch, steps, n, dtype=dtype)),
+            (partial(read_once, neuron, delay), read_inputs(batch, steps, n, delay, dtype=dtype)),
         )
         for run, inputs in runs:
             gradients(lambda x, run=run: flat(run(x)), inputs)

@@ -76,12 +76,10 @@ def commands(name, folder):
     """The command line of the pretended GPU for a case."""
     words = []
     for command in CASES[name]:
-        more = f"--device cuda --partial {folder}" if ".figures." not in command else "--device cuda"
-        if command.startswith("gust.evaluation"):
-            more = "--device cuda"
-        if ".figures." in command or command.startswith("gust.evaluation"):
-            more += f" --out {folder}/figure"
-        words += ["--then", *command.replace("OUT", str(folder)).split(), *more.split()]
+        is_figure = ".figures." in command or command.startswith("gust.evaluation")
+        more = f"--out {folder}/figure" if is_figure else f"--partial {folder}"
+        words += ["--then", *command.replace("OUT", str(folder)).split(), "--device", "cuda"]
+        words += more.split()
     return words[1:]
 
 

@@ -1,4 +1,4 @@
-"""What a user with GPUs would meet, tried without one; the rest is in tests/test_pretended_gpu.py."""
+"""What a user with GPUs would meet, tried without one (see also tests/test_pretended_gpu.py)."""
 
 import argparse
 import datetime
@@ -127,15 +127,15 @@ def test_torchrun_takes_no_flag_of_ours_for_its_own(module, monkeypatch) -> None
     from torch.distributed.run import get_args_parser
 
     flags = []
-    original = argparse.ArgumentParser.parse_args
+    original = argparse.ArgumentParser.parse_known_args
 
     def collect(parser, *_):
         flags.extend(action.option_strings for action in parser._actions)
         raise UserError("seen")
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", collect)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", collect)
     assert importlib.import_module(module).main(PARSERS[module].split()) == 1
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", original)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", original)
     assert len(flags) > 10
     for spellings in flags:
         reached = [reaches(get_args_parser(), flag) for flag in spellings if flag]
@@ -176,15 +176,14 @@ import sys
 sys.path[:0] = ["tests", "."]
 import pretended_gpu, torch
 from common.training import choose_device, generator
-from hebbian_snn.neurons import IFParameters
+from hebbian_snn.neurons import IFParameters, LIFParameters
 from hebbian_snn.spiking_cnn import SpikingEncoder
-make = lambda: SpikingEncoder(5, IFParameters(0.2, 0), IFParameters(0.3, 0), generator(0, "x"), 8)
-images = torch.rand(2, 16, 16, generator=generator(1, "y"))
+images = torch.rand(2, 16, 16, generator=generator(1, "images"))
 pretended_gpu.install()
-def spikes(device, **options):
-    encoder = make().to(device)
-    for block in encoder.blocks: block.backend = "reference"
-    encoder.pixels.backend = "reference"
+def spikes(device):
+    draw = generator(0, "start")
+    neurons = LIFParameters(0.05), IFParameters(0.3, 0)
+    encoder = SpikingEncoder(8, 60, *neurons, draw, backend="reference").to(device)
     return encoder(images.to(device)).cpu()
 expected = spikes("cpu")
 torch.backends.cudnn.allow_tf32 = True

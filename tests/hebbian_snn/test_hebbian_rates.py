@@ -38,7 +38,7 @@ class Shares:
     def __init__(self):
         self.parts, self.total = [], None
 
-    def all_reduce_sum(self, tensor):
+    def all_reduce_sum(self, tensor, wait=True):
         assert not tensor.requires_grad
         self.parts.append(tensor)
         return tensor if self.total is None else self.total
