@@ -68,8 +68,9 @@ CASES = {
 STEPS = {"associations": 4, "stories": 8, "gust": 4, "snn_tha": 4, "dasbe": 4}
 """Steps of the optimizer in an epoch, at least."""
 
-WAITS = {"associations": 1, "stories": 0, "gust": 0, "snn_tha": 0, "dasbe": 0}
-"""Of a training step; the bound is 2. That of the associations is their curriculum's."""
+WAITS = {"associations": 1, "stories": 1, "gust": 0, "snn_tha": 0, "dasbe": 0}
+"""Of a training step; the bound is 2. Associations wait for their curriculum, stories for the places
+of their questions."""
 
 
 def commands(name, folder):
@@ -107,4 +108,5 @@ def test_a_package_runs_on_a_gpu_and_its_steps_do_not_wait(name, tmp_path):
         return
     inside = [trained["steps"][k] for k in range(1, STEPS[name])]
     assert all(waits <= WAITS[name] for waits, _ in inside), (inside, trained["waits"])
-    assert all(copies <= 4 for _, copies in inside), (inside, trained["copies"])
+    # The batch itself, from pinned memory.
+    assert all(copies <= 5 for _, copies in inside), (inside, trained["copies"])

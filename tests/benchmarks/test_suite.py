@@ -27,7 +27,7 @@ def test_every_benchmark_is_a_module_and_in_the_suite() -> None:
     listed = {benchmark.module for benchmark in BENCHMARKS}
     for module in listed:
         assert importlib.util.find_spec(f"benchmarks.{module}") is not None
-    shared = {"__init__", "__main__", "command", "suite", "timing"}
+    shared = {"__init__", "__main__", "command", "gpu_check", "suite", "timing"}
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == listed | shared
 
 
