@@ -69,8 +69,8 @@ STEPS = {"associations": 4, "stories": 8, "gust": 4, "snn_tha": 4, "dasbe": 4}
 """Steps of the optimizer in an epoch, at least."""
 
 WAITS = {"associations": 1, "stories": 1, "gust": 0, "snn_tha": 0, "dasbe": 0}
-"""Of a training step; the bound is 2. Associations wait for their curriculum, stories for the places
-of their questions."""
+"""Of a training step; the bound is 2. Associations wait for their curriculum, stories for where
+their questions are."""
 
 
 def commands(name, folder):

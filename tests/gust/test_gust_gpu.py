@@ -4,7 +4,6 @@ Without a GPU but with Triton, its interpreter runs the same kernels (slowly) on
 ``TRITON_INTERPRET=1 python -m pytest tests/gust/test_gust_gpu.py``.
 """
 
-import importlib.util
 import os
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from gust_examples import SIZES, WIDTHS, lively_network, random_images
 
 from common import counter_noise
-from common.errors import UserError
 from gust.dynamics import Noise, drop_pixels, start, unroll
 from gust.kernels import Draws, reference
 from gust.losses import receptive_field_sum
@@ -128,9 +126,3 @@ def test_the_loss_and_its_gradients_of_a_training_step():
     for one, other in zip(*found, strict=True):
         error = (one - other).abs().max() / other.abs().max()
         assert error < PRECISION[torch.float64]
-
-
-@pytest.mark.skipif(bool(importlib.util.find_spec("triton")), reason="Triton is there")
-def test_without_triton_it_says_so():
-    with pytest.raises(UserError, match=r"Triton.*--backend reference"):
-        backends()

@@ -5,7 +5,6 @@ Without a GPU but with Triton, its interpreter runs the same kernels (slowly) on
 """
 
 import copy
-import importlib.util
 import os
 
 import pytest
@@ -20,7 +19,6 @@ from snn_tha_examples import (
     some_dropout,
 )
 
-from common.errors import UserError
 from snn_tha.kernels import reference
 from snn_tha.losses import count_loss
 from snn_tha.network import Execution
@@ -79,9 +77,3 @@ def test_a_training_step_is_that_of_the_reference(name):
         found.append([spikes[-1], *(p.grad for p in network.parameters())])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
-
-
-@pytest.mark.skipif(bool(importlib.util.find_spec("triton")), reason="Triton is there")
-def test_without_triton_it_says_so():
-    with pytest.raises(UserError, match=r"Triton.*--backend reference"):
-        cuda()
