@@ -173,7 +173,10 @@ def missing_measurements(plan: Plan) -> list[Measurement]:
 def training_command(script: str, name: str) -> str:
     """What trains the network of this name on a convolutional network."""
     flags = {"relu": "--relu", "frozen": "--freeze_protonet", "embedded": "--data embedded"}
-    given = (flag for part, flag in flags.items() if part in name.split("_"))
+    words = name.split("_")
+    given = [flag for part, flag in flags.items() if part in words]
+    if {"relu", "frozen"} <= set(words):  # what is frozen has to be trained before
+        given.append("--use_pretrained_protonet 1 --use_batch_norm 0")
     return " ".join([f"python -m {script}", *given])
 
 

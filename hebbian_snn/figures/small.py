@@ -78,8 +78,8 @@ SMALL: dict[str, tuple[Small, ...]] = {
         Small(
             "concentration_relu_2",
             reinforcement_learning_task.main,
-            """--relu --num_cells 2 --embedding_size 30 --memory_size 30 --hidden_size 30
-            --num_env_steps 10240 --ppo_batches 4 --learning_rate 0.003 --print_freq 1
+            """--relu --values_relu 1 --num_cells 2 --embedding_size 30 --memory_size 30
+            --hidden_size 30 --num_env_steps 10240 --ppo_batches 4 --learning_rate 0.003 --print_freq 1
             --evaluation_games 200""",
         ),
     ),
@@ -98,7 +98,8 @@ SMALL: dict[str, tuple[Small, ...]] = {
         Small(
             "omniglot_relu_frozen_embedded",
             omniglot_one_shot_task.main,
-            f"{_OMNIGLOT} --relu --iterations 150 --epochs 3 --learning_rate 0.0005",
+            f"""{_OMNIGLOT} --relu --iterations 150 --epochs 3 --learning_rate 0.0005
+            --use_pretrained_protonet 1 --use_batch_norm 0 --values_relu 1 --curriculum 0.8""",
         ),
     ),
     "cross_modal": (
