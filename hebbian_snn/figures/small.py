@@ -79,8 +79,8 @@ SMALL: dict[str, tuple[Small, ...]] = {
             "concentration_relu_2",
             reinforcement_learning_task.main,
             """--relu --values_relu 1 --num_cells 2 --embedding_size 30 --memory_size 30
-            --hidden_size 30 --num_env_steps 10240 --ppo_batches 4 --learning_rate 0.003 --print_freq 1
-            --evaluation_games 200""",
+            --hidden_size 30 --num_env_steps 10240 --ppo_batches 4 --learning_rate 0.003
+            --print_freq 1 --evaluation_games 200""",
         ),
     ),
     "omniglot": (

@@ -240,7 +240,7 @@ def test_readme_cells() -> None:
     block = readme_block(arrange(sources, {}))
     assert "| DASBE | binding of shapes, AMI x 100 | 90.2 | **97.0 ± 0.2**\\* |" in block
     assert "| DASBE | binding of digits and shapes, AMI x 100 | 53.3 | 20.0 ± 0.2\\*† |" in block
-    assert "| GUST | binding of one image, AMI | 0.795 | \N{EN DASH} |" in block
+    assert "| GUST | binding of the published image, AMI | 0.795 | \N{EN DASH} |" in block
 
 
 def test_marks_of_the_readme() -> None:
@@ -396,7 +396,9 @@ def test_command_keeps_records_and_writes_docs_and_readme(results: Path, tmp_pat
     assert "| bars, DASBE [AMI x 100] | 96.5 | 97.0 ± 0.2 | reached |" in (
         tmp_path / "results.md"
     ).read_text(encoding="utf-8")
-    assert "| GUST | binding of one image, AMI | 0.795 |" in readme.read_text(encoding="utf-8")
+    assert "| GUST | binding of the published image, AMI | 0.795 |" in readme.read_text(
+        encoding="utf-8"
+    )
     readme.write_text("no marks")
     assert run(results, "--readme", str(readme)) == 1
     assert "must stand there" in capsys.readouterr().err
