@@ -81,6 +81,12 @@ BENCHMARKS = (
     Benchmark(
         "hebbian_iteration", "hebbian_writing", "--iteration 512", "--iteration 2 --repeats 1"
     ),
+    Benchmark(
+        "hebbian_stories",
+        "hebbian_stories",
+        "--threads 1",
+        "--tasks 15 --questions 4 --repeats 1 --threads 1",
+    ),
     Benchmark("hebbian_front_ends", "hebbian_front_ends", "", "--images 1 --repeats 1"),
     Benchmark(
         "hebbian_concentration",
