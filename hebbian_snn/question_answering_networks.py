@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -13,6 +15,17 @@ from hebbian_snn.rates import firing_rates
 
 GROUP = 16
 """Stories that go through the network together on a CPU."""
+
+
+def group_sizes(lengths: Sequence[int]) -> list[int]:
+    """How many stories, sorted by length, go together: :data:`GROUP` at most, and none that is much
+    longer than the first, for padding takes as long as sentences do."""
+    sizes, first = [], 0
+    for place, length in enumerate(lengths):
+        if place - first == GROUP or length > 1.25 * lengths[first] + 1:
+            sizes.append(place - first)
+            first = place
+    return [*sizes, len(lengths) - first]
 
 
 def places(stories: Tensor, lengths: Tensor, story_of: Tensor | None) -> Asked:
@@ -112,16 +125,18 @@ class QuestionAnsweringNetwork(nn.Module):
         order = longest.argsort(stable=True)
         rank = order.argsort()[story_of]
         by_rank = rank.argsort(stable=True)
-        sizes = (rank // GROUP).bincount(minlength=-(-len(order) // GROUP))
-        parts, groups = [], by_rank.split(sizes.tolist())
-        for first, asked in zip(range(0, len(order), GROUP), groups, strict=True):
-            rows = order[first : first + GROUP]
+        questions_of = story_of.bincount(minlength=len(order))[order]
+        parts, first, asked_before = [], 0, 0
+        for rows in order.split(group_sizes(longest[order].tolist())):
             needed = max(int(longest[rows[-1]]), 1)
+            count = int(questions_of[first : first + len(rows)].sum())
+            asked = by_rank[asked_before : asked_before + count]
             parts.append(
                 self._answer(
                     stories[rows, -needed:], lengths[asked], questions[asked], rank[asked] - first
                 )
             )
+            first, asked_before = first + len(rows), asked_before + count
         back = by_rank.argsort()
         return Answer(
             torch.cat([part.outputs for part in parts])[back],

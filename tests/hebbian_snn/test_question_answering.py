@@ -190,6 +190,13 @@ def test_padding_in_front_costs_nothing_and_changes_nothing(backend, monkeypatch
     assert all(part.abs().max() > 0 for part in answers[0])
 
 
+def test_stories_of_similar_lengths_go_together(monkeypatch):
+    monkeypatch.setattr(question_answering_networks, "GROUP", 3)
+    sizes = question_answering_networks.group_sizes
+    assert sizes([2, 2, 3, 3, 3, 8, 10, 11, 12, 40]) == [3, 2, 3, 1, 1]
+    assert sizes([0]) == [1] and sizes([4] * 7) == [3, 3, 1]
+
+
 def test_padding_at_the_end_is_kept():
     """There the memory forgets and the neurons calm down, which changes answers."""
     task = small_task(task=1, padding="post")
