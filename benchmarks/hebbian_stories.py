@@ -6,7 +6,7 @@ python -m benchmarks.hebbian_stories [--tasks 1 2] [--questions 64] [--repeats 3
 Both sides take the same questions of whole generated stories (at least --questions of them) through
 the network at its start: forward, cross-entropy with the term of the rates, backward; the published
 sizes. One by one, each question writes all that was told before it, as in training without
---share_stories. Memory is the peak of the process above what it held before (Linux).
+--share_stories.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.command import Comparison, benchmark_parser, read_options, report
-from benchmarks.timing import peak_bytes, time_pair
+from benchmarks.timing import time_pair
 from common.errors import command_line
 from common.training import generator
 from hebbian_snn.config import task_settings
@@ -63,19 +63,17 @@ def compare(number: int, questions: int, repeats: int) -> Comparison:
 
     found, expected = shared(), one_by_one()
     error = max(float((x - y).norm() / y.norm()) for x, y in zip(found, expected, strict=True))
-    peaks = [peak_bytes(side) for side in (shared, one_by_one)]
     fast, direct, ratio = time_pair(shared, one_by_one, repeats)
     text = (
         f"bAbI task {number}, {len(story_of)} questions of {len(last)} stories, a step: "
         f"{fast:.3f} s, one by one {direct:.3f} s, {ratio:.1f} times faster; "
-        f"peak {peaks[0] / 1e6:.0f} MB, one by one {peaks[1] / 1e6:.0f} MB; "
         f"gradients differ by {error:.1e} at most (relative)"
     )
     what = (
         f"Hebbian memory, a training step of bAbI task {number}: {len(story_of)} questions of "
         f"{len(last)} stories, each written once, against questions one by one"
     )
-    return Comparison(what, text, fast, direct, repeats, *peaks)
+    return Comparison(what, text, fast, direct, repeats)
 
 
 @command_line
