@@ -46,7 +46,9 @@ _FAILURES = ".failed_downloads.json"
 
 
 class AbsentError(UserError):
-    """Data are neither there nor to be downloaded."""
+    """Data are neither there nor to be downloaded. ``known``: no home was asked just now."""
+
+    known = False
 
 
 class RemoteFile(NamedTuple):
@@ -229,21 +231,24 @@ def _download(file: RemoteFile, downloads: Path) -> Path:
     with _waiting_for(target):
         if target.is_file():  # another process was faster
             return target
-        reasons = []
+        reasons, known = [], True
         for home in file.homes:
             address = home + target.name if home.endswith("/") else home
             host = urlsplit(address).netloc
             reason = failures.recent(host, address)
             if reason is None:
+                known = False
                 reason, whole_host = _fetch(address, target, file)
                 if not reason:
                     return target
                 failures.add(host if whole_host else address, reason)
             reasons.append(f"{host}: {reason}")
-    raise AbsentError(
+    error = AbsentError(
         f"{file.path} could not be downloaded ({'; '.join(reasons)}); connect to the network and "
         f"run python -m datasets.download, or {_by_hand(file, target)}"
     )
+    error.known = known
+    raise error
 
 
 @contextlib.contextmanager
@@ -380,7 +385,11 @@ def unless_embedded(get: Callable[[], T], data: Data, stand_in: str) -> T | None
     except AbsentError as error:
         if data == "real":
             raise AbsentError(f"{error}, or give --data embedded for a small stand-in") from error
-        _announce(stand_in, f": {error}")
+        reason = str(error).partition("; connect to")[0]
+        _announce(
+            stand_in,
+            "; python -m datasets.download asks for it again" if error.known else f": {reason}",
+        )
         return None
 
 

@@ -235,7 +235,7 @@ def test_strokes_stand_in(offline, caplog):
     with pytest.raises(UserError, match=r"could not be downloaded .* or give --data embedded"):
         load_omniglot("test", "real")
     found = load_omniglot("test", "auto")
-    assert found.source == "embedded strokes" and "could not be downloaded" in caplog.text
+    assert found.source == "embedded strokes" and "instead of Omniglot" in caplog.text
     with pytest.raises(UserError, match="unknown split 'all'"):
         load_omniglot("all")
     with pytest.raises(UserError, match="unknown data 'fake'"):

