@@ -71,9 +71,9 @@ def cuda(monkeypatch):
 
     monkeypatch.setattr(scanning, "SEGMENT", 4)
     monkeypatch.setattr(writing, "PART", 2)
-    monkeypatch.setattr(writing, "ELEMENTS", 64)
+    monkeypatch.setattr(writing, "ELEMENTS", dict.fromkeys(writing.ELEMENTS, 64))
     monkeypatch.setattr(writing, "PROGRAMS", 3)
-    monkeypatch.setattr(reading, "ELEMENTS", 128)
+    monkeypatch.setattr(reading, "ELEMENTS", dict.fromkeys(reading.ELEMENTS, 128))
     load = kernels.load_backend
     monkeypatch.setattr(
         kernels, "load_backend", lambda name, x: cuda if name == "cuda" else load(name, x)
