@@ -410,6 +410,16 @@ def find_network(model: str, name: str | os.PathLike[str], folder: Path = CHECKP
     return path
 
 
+def seeds_of(model: str, name: str, folder: Path = CHECKPOINTS) -> list[Path]:
+    """The files of a network and of its trainings with other seeds (``name_seed1``), as far as they
+    are there; runs as :func:`network_file`."""
+    own = [path.parent.name for path in (RUNS / model).glob(f"{name}_seed*/{NETWORK}")]
+    shipped = [path.stem for path in (folder / model).glob(f"{name}_seed*.safetensors")]
+    seeds = {int(end) for n in own + shipped if (end := n.rpartition("_seed")[2]).isdigit()}
+    names = [name, *(f"{name}_seed{seed}" for seed in sorted(seeds))]
+    return [path for n in names if (path := network_file(model, n, folder)).exists()]
+
+
 def find_state(model: str, name: str | os.PathLike[str]) -> Path:
     """The training state (.pt) that a name or folder of a run means, or the path itself."""
     path = Path(name)

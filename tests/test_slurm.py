@@ -31,7 +31,7 @@ TINY = [
     "--device",
     "cpu",
 ]
-PAUSES = {"one": (0, 4), "two": (0, 6), "requeued": (1, 40), "out of time": (2, 90)}
+PAUSES = {"one": (0, 4), "two": (0, 6), "requeued": (0.5, 20), "out of time": (1, 100)}
 """Seconds after every epoch, and epochs, of each training."""
 
 
@@ -84,7 +84,8 @@ def test_an_array_of_four(slurm, tmp_path):
     said = {name: job.paths.stdout.read_text() for name, job in zip(PAUSES, jobs, strict=True)}
     print(json.dumps(said, indent=1))
     assert "timed-out" in said["out of time"] and "Requeued job" in said["out of time"]
-    assert said["requeued"].count("Starting with") == 2 == said["out of time"].count("Starting")
+    for name in ("requeued", "out of time"):
+        assert said[name].count("Starting with") >= 2, name
     for name, path in paths.items():
         here, expected = flags(tmp_path / "here", name)
         assert train.main(here) == 0

@@ -38,6 +38,7 @@ from common.training import choose_device, progress
 from datasets.babi_files import TASKS
 from datasets.choices import Data
 from hebbian_snn.config import FOLDER
+from hebbian_snn.figures.comparison import over_seeds
 from hebbian_snn.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
 from hebbian_snn.question_answering_networks import (
     QuestionAnsweringNetwork,
@@ -382,6 +383,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     networks = {job.name: read_network(job.checkpoint) for job in there}
     plan = Plan(args.profile, data, tuple(jobs), networks, device, args.out, args.generated)
     record, arrays = compute(plan, settings)
+    record.measurements += over_seeds(networks)
     report_results(plan.out, record, arrays, draw(record, arrays))
     if failed:
         raise UserError(f"these trainings failed: {', '.join(failed)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,12 +12,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from common.checkpoints import network_name
+from common.checkpoints import load_checkpoint, network_name
 from common.errors import NotThereError
 from common.paths import CHECKPOINTS
-from common.records import Measurement, Record, new_record
+from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
-from common.runs import find_network, network_file
+from common.runs import find_network, network_file, seeds_of
 from common.settings import load_settings, to_dict
 from common.training import choose_device
 from hebbian_snn.config import FOLDER
@@ -170,6 +170,37 @@ def missing_measurements(plan: Plan) -> list[Measurement]:
     ]
 
 
+SCORES = {"accuracy": (100, "%"), "flips": (1, ""), "mse": (1, "")}
+"""Of the tests at the end of the trainings: factor and unit."""
+
+
+def over_seeds(names: Iterable[str]) -> list[Measurement]:
+    """Mean and spread over the seeds of every network that was trained with several, of the tests
+    at the end of the trainings."""
+    found = []
+    for name in names:
+        networks = [
+            load_checkpoint(path, model=MODEL) for path in seeds_of(MODEL, name, CHECKPOINTS)
+        ]
+        tested = [network for network in networks if network.metadata.get("test")]
+        if len(tested) < 2:
+            continue
+        about = [network.metadata for network in tested]
+        score = next(key for key in SCORES if key in about[0]["test"])
+        factor, unit = SCORES[score]
+        found.append(
+            mean_measurement(
+                f"{name}, over seeds: {score}",
+                [factor * m["test"][score] for m in about],
+                unit=unit,
+                seeds=[m["seed"] for m in about],
+                seconds=sum(m["seconds"] for m in about),
+                note=f"{len(about)} trainings, tested at their ends; the spread is over seeds",
+            )
+        )
+    return found
+
+
 def training_command(script: str, name: str) -> str:
     """What trains the network of this name on a convolutional network."""
     flags = {"relu": "--relu", "frozen": "--freeze_protonet", "embedded": "--data embedded"}
@@ -218,6 +249,7 @@ def run_figure(
     missing = {name: what.makes(name) for name in absent}
     plan = Plan(args.profile, networks, missing, samples[args.profile == "full"], device)
     record, arrays = compute(plan)
+    record.measurements += over_seeds(networks)
     report_results(args.out, record, arrays, draw(record, arrays))
     if missing:
         print(f"not trained yet and left out: {', '.join(missing)}")

@@ -167,3 +167,22 @@ def test_ship_copies_a_run_and_shows_both_scores(own, tmp_path, capsys):
     for name, tensor in trained.tensors.items():
         assert torch.equal(shipped.tensors[name], tensor.half())
     assert "--snapshot" in error_of(capsys, ship.main(["dasbe/nothing"]))
+
+
+def test_the_seeds_of_a_network_are_found_and_summed_up(own, tmp_path, monkeypatch):
+    from hebbian_snn.figures import comparison
+
+    folder = tmp_path / "shipped"
+    monkeypatch.setattr(comparison, "CHECKPOINTS", folder)
+    for seed, accuracy in ((0, 0.9), (1, 0.8), (12, 0.7)):
+        name = f"net_seed{seed}" if seed else "net"
+        about = {"seed": seed, "seconds": 2.0, "test": {"cross_entropy": 1.0, "accuracy": accuracy}}
+        about |= {"model": "hebbian_snn", "settings": {}, "data": {}, "curve": [], "epochs": 1}
+        about["command"] = "python -m nothing"
+        save_checkpoint(folder / "hebbian_snn" / f"{name}.safetensors", {}, about)
+    save_checkpoint(folder / "hebbian_snn" / "net_seedling.safetensors", {}, about)
+    found = [path.stem for path in runs.seeds_of("hebbian_snn", "net", folder)]
+    assert found == ["net", "net_seed1", "net_seed12"]
+    (mean,) = comparison.over_seeds(["net", "another"])
+    assert mean.what == "net, over seeds: accuracy" and mean.seeds == [0, 1, 12]
+    assert (mean.value, mean.spread, mean.n) == (pytest.approx(80), pytest.approx(10), 3)
