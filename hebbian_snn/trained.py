@@ -155,7 +155,9 @@ def _without(mapping: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
 def _part(there: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
     """Of a nested mapping what has the same keys as another one."""
     return {
-        key: _part(there[key], value) if isinstance(value, dict) else there[key]
+        key: _part(there[key], value)
+        if isinstance(value, dict) and isinstance(there[key], dict)
+        else there[key]
         for key, value in keys.items()
         if key in there
     }

@@ -139,6 +139,23 @@ def test_checkpoints(module: str, refused, tmp_path: Path) -> None:
         assert says in said and str(path) in said, key
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ({"epoch": 1}, "lacks 'loss'"),
+        ({"epoch": 1, "loss": None, "validation_loss": 1.0}, "loss is none"),
+        ({"epoch": 99_999, "loss": 1.0, "validation_loss": 1.0}, "holds no log"),
+    ],
+)
+def test_curves_that_cannot_be_drawn(line: dict, says: str, refused, tmp_path: Path) -> None:
+    whole = load_checkpoint(CHECKPOINTS / "gust" / "shapes_3.safetensors", model="gust")
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, whole.tensors, {**whole.metadata, "curve": [line]})
+    flags = ["--networks", str(path), "--out", str(tmp_path / "out")]
+    said = refused("gust.figures.training", *flags)
+    assert says in said and str(path) in said
+
+
 def test_networks_of_the_babi_table(refused, tmp_path: Path) -> None:
     whole = load_checkpoint(CHECKPOINTS / "hebbian_snn" / "babi_1_delay_30.safetensors")
     path = tmp_path / "networks" / "babi_1_delay_30.safetensors"

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from common.checkpoints import network_name
+from common.checkpoints import check_metadata, network_name
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError, command_line
 from common.records import Measurement, Record, new_record
@@ -55,6 +55,22 @@ class Plan:
 # ---- measuring ------------------------------------------------------------------------------
 
 
+METADATA = {
+    "epoch": int,
+    "data": {"images": int},
+    "curve": [
+        {
+            "epoch": int,
+            "loss": float,
+            "validation_loss": float,
+            "ami?": float,
+            "synscore?": float,
+        }
+    ],
+}
+"""What the figure reads of a network, besides what every one has."""
+
+
 def read_curve(trained: TrainedNetwork) -> dict[str, np.ndarray]:
     """The log of a training as arrays (epochs,).
 
@@ -62,19 +78,18 @@ def read_curve(trained: TrainedNetwork) -> dict[str, np.ndarray]:
         ``epoch``, ``loss`` and ``validation_loss`` per image, ``ami`` and ``synscore`` (NaN for
         epochs without).
 
-    Raises :class:`UserError` for a checkpoint without a log.
+    Raises :class:`UserError` for a checkpoint without a log of the epoch that was kept.
     """
+    check_metadata(trained.checkpoint, METADATA)
     metadata = trained.checkpoint.metadata
-    try:
-        lines, count = metadata["curve"], metadata["data"]["images"]
-        curve = {
-            key: np.array([line.get(key, np.nan) for line in lines], dtype=np.float64)
-            for key in CURVES
-        }
-    except (KeyError, TypeError, AttributeError):
+    lines, count = metadata["curve"], metadata["data"]["images"]
+    if metadata["epoch"] not in [line["epoch"] for line in lines]:
         raise UserError(
             f"{trained.checkpoint.path} holds no log of its training; train it with gust.train"
-        ) from None
+        )
+    curve = {
+        key: np.array([line.get(key, np.nan) for line in lines], dtype=np.float64) for key in CURVES
+    }
     if not LOSSES[trained.settings.training.loss].averaged:
         curve["loss"] /= len(split_range(count, "train"))
         curve["validation_loss"] /= len(split_range(count, "validation"))

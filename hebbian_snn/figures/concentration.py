@@ -22,6 +22,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from common.checkpoints import check_metadata
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
 from common.errors import command_line
 from common.records import Measurement, Record, mean_measurement, new_record
@@ -103,6 +104,7 @@ def compute(
     )
     arrays: dict[str, np.ndarray] = {}
     for name, trained in progress(plan.networks.items(), unit="policy"):
+        check_metadata(trained.checkpoint, {"curve": [{"epoch": int, "flips": float}]})
         curve = trained.checkpoint.metadata["curve"]
         steps = trained.task.settings.training.steps_of_update
         arrays[f"{name}-steps"] = np.array([line["epoch"] * steps for line in curve])

@@ -421,7 +421,7 @@ def test_training_figure_of_given_files(tmp_path, capsys):
     assert "mine-ami" in load_results(tmp_path / "out")[1]
     broken = write_network(tmp_path / "broken.safetensors", 3, curve=None)
     status = training.main(["--networks", str(broken), "--out", str(tmp_path / "out")])
-    assert "no log of its training" in error_of(capsys, status)
+    assert "curve is none, not a list" in error_of(capsys, status)
 
 
 def test_nothing_is_drawn_before_a_training_is_finished(tmp_path, monkeypatch, capsys):
