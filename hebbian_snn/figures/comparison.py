@@ -228,6 +228,9 @@ def run_figure(
         samples: of the quick and of the full profile.
         compute, draw: of the figure. argv: flags.
 
+    Where the data cannot be had that the networks were trained on, those trained on stand-ins
+    (``NAME_embedded``) are tested, unless data or networks are asked for by name.
+
     Raises :class:`NotThereError` where no network is there.
     """
     profiles = f"{samples[0]} or {samples[1]} {what.unit}"
@@ -239,7 +242,16 @@ def run_figure(
         wanted = args.networks
     elif what.has_data and args.data == "embedded":
         wanted = [f"{name}_embedded" for name in wanted]
-    networks, absent = networks_there(what.task_type, wanted, device)
+    try:
+        networks, absent = networks_there(what.task_type, wanted, device)
+    except NotThereError as error:
+        stand_ins = [f"{name}_embedded" for name in wanted]
+        if args.networks or not what.has_data or args.data != "auto":
+            raise
+        networks, absent = networks_there(what.task_type, stand_ins, device)
+        if not networks:
+            raise
+        print(f"Networks trained on stand-ins are tested: {error}")
     if args.networks and absent:
         find_network(MODEL, absent[0], CHECKPOINTS)
     if not networks:

@@ -11,14 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from common.drawing import DOUBLE_COLUMN, panel_label, use_style
-from common.errors import UserError
+from common.errors import NotThereError, UserError
+from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, new_record
 from common.results import report_results
+from common.runs import network_file
 from common.settings import to_dict
 from hebbian_snn.figures.panels import draw_train, label_axes
 from hebbian_snn.plot_flags import network_of, plot_parser
 from hebbian_snn.tasks import SupervisedTask
-from hebbian_snn.trained import TrainedNetwork, check_sources, need_shipped
+from hebbian_snn.trained import MODEL, TrainedNetwork, check_sources, need_shipped
 
 Layer = tuple[str, str]
 """Name of a layer among the arrays, and its title."""
@@ -184,10 +186,22 @@ def plot_command(
         generated: the data are neither real nor embedded.
     """
     args = plot_parser(task_type, description, network, folder, generated).parse_args(argv)
-    if args.checkpoint_path is None:
-        embedded = not generated and getattr(args, "data", None) == "embedded"
-        args.checkpoint_path = need_shipped(f"{network}_embedded" if embedded else network)
-    trained = network_of(task_type, args)
-    check_sources(trained.task, trained.checkpoint)
+    data = getattr(args, "data", None)
+    chosen, stand_in = args.checkpoint_path, f"{network}_embedded"
+    if chosen is None:
+        embedded = not generated and data == "embedded"
+        args.checkpoint_path = need_shipped(stand_in if embedded else network)
+    try:
+        trained = network_of(task_type, args)
+        check_sources(trained.task, trained.checkpoint)
+    except NotThereError as error:  # the data of its training are not there
+        if chosen is not None or generated or data not in (None, "auto"):
+            raise
+        if not network_file(MODEL, stand_in, CHECKPOINTS).exists():
+            raise
+        print(f"A network trained on a stand-in is shown: {error}")
+        args.checkpoint_path = stand_in
+        trained = network_of(task_type, args)
+        check_sources(trained.task, trained.checkpoint)
     record, arrays = compute(trained, args.sample, args.profile)
     report_results(args.out, record, arrays, draw(record, arrays))

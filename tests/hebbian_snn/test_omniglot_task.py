@@ -1,6 +1,7 @@
 """One-shot learning: episodes, networks with stored and with computed spikes, small trainings."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hebbian_runs import check_questions, words
 
 from common.checkpoints import load_checkpoint, save_checkpoint
+from common.errors import NotThereError
 from common.results import load_results
 from common.training import generator
 from datasets import omniglot_standin
@@ -21,6 +23,7 @@ from hebbian_snn import (
 )
 from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
+from hebbian_snn.figures import comparison, trials
 from hebbian_snn.figures import omniglot as omniglot_figure
 from hebbian_snn.omniglot import OmniglotSettings, OmniglotTask
 from hebbian_snn.plasticity import update_memory
@@ -457,3 +460,73 @@ def test_without_networks_one_sentence(tmp_path, capsys, monkeypatch):
     assert omniglot_figure.main(["--out", str(tmp_path), "--data", "embedded"]) == 3
     command = "python -m hebbian_snn.omniglot_one_shot_task --freeze_protonet --data embedded"
     assert command in capsys.readouterr().err
+
+
+def test_networks_of_the_stand_in_are_shown_where_data_are_absent(tmp_path, capsys, monkeypatch):
+    """What was trained on Omniglot cannot be tested without it."""
+    asked, shown = [], []
+
+    def networks_there(task_type, names, device):
+        asked.append(list(names))
+        if not names[0].endswith("_embedded"):
+            raise NotThereError("trained on other data")
+        return {names[0]: "a network"}, tuple(names[1:])
+
+    def make(argv):
+        return comparison.run_figure(
+            omniglot_figure.FIGURE,
+            "",
+            ["omniglot_frozen", "omniglot"],
+            (20, 100),
+            lambda plan: (plan, {}),
+            lambda plan, arrays: None,
+            [*argv, "--out", str(tmp_path)],
+        )
+
+    monkeypatch.setattr(comparison, "networks_there", networks_there)
+    monkeypatch.setattr(comparison, "report_results", lambda out, plan, *_: shown.append(plan))
+    make([])
+    assert asked == [[f"omniglot{x}{y}" for x in ("_frozen", "")] for y in ("", "_embedded")]
+    (plan,) = shown
+    assert plan.networks == {"omniglot_frozen_embedded": "a network"}
+    assert plan.missing.keys() == {"omniglot_embedded"}
+    assert "stand-ins are tested: trained on other data" in capsys.readouterr().out
+    for more in (["--data", "real"], ["--networks", "omniglot_frozen"]):
+        with pytest.raises(NotThereError):
+            make(more)
+
+
+def test_the_activity_of_the_stand_in_is_shown_where_data_are_absent(tmp_path, monkeypatch):
+    shown, drawn = [], []
+
+    def network_of(task_type, args):
+        shown.append(args.checkpoint_path)
+        if not args.checkpoint_path.endswith("_embedded"):
+            raise NotThereError("trained on other data")
+        return SimpleNamespace(task=None, checkpoint=None)
+
+    monkeypatch.setattr(trials, "network_of", network_of)
+    monkeypatch.setattr(trials, "need_shipped", lambda name: name)
+    monkeypatch.setattr(trials, "check_sources", lambda task, checkpoint: None)
+    monkeypatch.setattr(trials, "report_results", lambda *results: drawn.append(results))
+    monkeypatch.setattr(trials, "network_file", lambda *name: tmp_path)
+
+    def plot(*more):
+        trials.plot_command(
+            OmniglotTask,
+            "",
+            "omniglot_frozen",
+            "activity",
+            lambda *trial: (trial, {}),
+            lambda record, arrays: None,
+            [*more, "--out", str(tmp_path)],
+        )
+
+    plot()
+    assert shown == ["omniglot_frozen", "omniglot_frozen_embedded"] and len(drawn) == 1
+    for more in (["--data", "real"], ["--checkpoint_path", "omniglot_frozen"]):
+        with pytest.raises(NotThereError):
+            plot(*more)
+    monkeypatch.setattr(trials, "network_file", lambda *name: tmp_path / "nothing")
+    with pytest.raises(NotThereError):
+        plot()
