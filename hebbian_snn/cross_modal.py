@@ -169,6 +169,10 @@ class CrossModalTask(SupervisedTask):
         "dataset.test_classes",
         "dataset.test_size",
         "dataset.test_pairing",
+        "dataset.dataset_size",
+        "dataset.validation_size",
+        "dataset.fixed_episodes",
+        "dataset.image_pool",
         "cnn.image_protonet_path",
         "cnn.audio_protonet_path",
     )

@@ -26,13 +26,13 @@ from hebbian_snn import (
 from hebbian_snn.associations import AssociationsTask
 from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
-from hebbian_snn.cross_modal import CrossModalTask
+from hebbian_snn.cross_modal import CrossModalSettings, CrossModalTask
 from hebbian_snn.encoders import ConvolutionalEncoder
 from hebbian_snn.omniglot import OmniglotSettings, OmniglotTask
 from hebbian_snn.question_answering import QuestionAnsweringTask
 from hebbian_snn.reinforcement import ConcentrationTask, ReinforcementSettings
 from hebbian_snn.relu_layers import BatchNorm
-from hebbian_snn.trained import load_network
+from hebbian_snn.trained import check_parameters, load_network
 
 MODEL = """num_time_steps embedding_size memory_size w_max gamma_pos gamma_neg tau_trace
     readout_delay thr perfect_reset refractory_time_steps tau_mem dampening_factor"""
@@ -136,6 +136,14 @@ def test_shipped_relu_networks_keep_how_they_were_trained(name: str) -> None:
     fresh = task_settings(OmniglotSettings, "omniglot", True, {})
     assert not fresh.network.values_relu and fresh.cnn.use_batch_norm
     assert fresh.training.curriculum is None and not fresh.cnn.use_pretrained_protonet
+
+
+def test_the_shipped_network_is_tested_with_the_flags_of_today() -> None:
+    """How its training episodes were drawn does not matter to a test."""
+    overrides = {"cnn": {"freeze_protonet": True}}
+    task = CrossModalTask(task_settings(CrossModalSettings, "cross_modal", False, overrides), 0)
+    path = CHECKPOINTS / "hebbian_snn" / "cross_modal_frozen.safetensors"
+    check_parameters(task, load_checkpoint(path), evaluating=True)
 
 
 def test_batch_normalisation_is_pytorchs() -> None:
