@@ -1,5 +1,5 @@
 """Trainings as an array of jobs of a real SLURM: killed, out of time, queued again, and equal to
-trainings here. Skipped where there is no sbatch; takes 7 to 9 minutes."""
+trainings here. Skipped where there is no sbatch; takes about 10 minutes."""
 
 import json
 import shutil
