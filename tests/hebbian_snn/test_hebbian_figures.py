@@ -110,7 +110,10 @@ def test_what_cannot_be_drawn(more, says, networks, tmp_path, capsys):
     assert says in capsys.readouterr().err
 
 
-def test_the_twin_has_no_spikes(networks, tmp_path, capsys):
-    words = ["--checkpoint_path", str(networks["twin"]), "--out", str(tmp_path)]
-    assert plot.main(words) == 1
-    assert "no spikes" in capsys.readouterr().err
+def test_the_twin_shows_its_activities(networks, tmp_path):
+    path = str(networks["twin"])
+    assert plot.main(["--checkpoint_path", path, "--out", str(tmp_path)]) == 0
+    record, arrays = load_results(tmp_path)
+    assert arrays["spikes-vectors"].dtype == np.float32
+    assert arrays["spikes-vectors"].shape[0] == len(arrays["labels"])
+    assert record.measurements[0].what == "mean activity of vectors"
