@@ -41,7 +41,11 @@ def test_a_child_ends_with_its_parent(way, how, tmp_path):
     )
     script = f"import sys\nchild = {child!r}\n{PARENT[way]}"
     parent = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        # A background job of a shell starts with SIGINT ignored, and would hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         until = time.monotonic() + 100

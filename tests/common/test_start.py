@@ -20,7 +20,7 @@ from common.paths import ROOT
 def as_command(monkeypatch) -> None:
     """The process as it stands while ``python -m gust.train`` loads its package."""
     monkeypatch.setattr(sys, "argv", ["-m"])
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 

@@ -122,7 +122,7 @@ def test_contrastive_loss_refuses_several_processes() -> None:
 
 @pytest.fixture
 def moving():
-    settings = settings_of("moving_shapes", images=2, unroll=4)
+    settings = settings_of("moving_shapes", images=10, unroll=4)
     objective = NextFrame.__new__(NextFrame)
     objective.settings = settings.training
     return objective, network_of(settings)
