@@ -149,9 +149,10 @@ def test_one_file_is_unpacked_wherever_it_lies_in_the_archive(tmp_path):
         archive.writestr("../../elsewhere/x.h5", b"content")
     (tmp_path / "y.h5.gz").write_bytes(gzip.compress(b"other"))
     out = tmp_path / "out"
-    assert unpack_file(tmp_path / "x.h5.zip", out / "x.h5").read_bytes() == b"content"
-    assert unpack_file(tmp_path / "y.h5.gz", out / "y.h5").read_bytes() == b"other"
-    assert files_in(tmp_path) == ["out/x.h5", "out/y.h5", "x.h5.zip", "y.h5.gz"]
+    assert unpack_file(tmp_path / "x.h5.zip", out / "x.h5", 10_000).read_bytes() == b"content"
+    assert unpack_file(tmp_path / "y.h5.gz", out / "y.h5", 10_000).read_bytes() == b"other"
+    kept = ["out/.x.h5.from.json", "out/.y.h5.from.json"]  # what they were unpacked from
+    assert files_in(tmp_path) == [*kept, "out/x.h5", "out/y.h5", "x.h5.zip", "y.h5.gz"]
 
 
 def test_damaged_archives_leave_nothing(tmp_path):
@@ -165,27 +166,27 @@ def test_damaged_archives_leave_nothing(tmp_path):
         for broken in (content[:-100], content[:2000] + b"\0" * 9 + content[2009:], b"text"):
             (tmp_path / name).write_bytes(broken)
             with pytest.raises(UserError, match="is damaged or cut off"):
-                unpack_file(tmp_path / name, tmp_path / "out" / "x.h5")
+                unpack_file(tmp_path / name, tmp_path / "out" / "x.h5", 10_000)
     (tmp_path / "x.h5.zip").write_bytes(whole["x.h5.zip"])
     with pytest.raises(UserError, match=r"holds no y\.h5"):
-        unpack_file(tmp_path / "x.h5.zip", tmp_path / "out" / "y.h5")
+        unpack_file(tmp_path / "x.h5.zip", tmp_path / "out" / "y.h5", 10_000)
     assert files_in(tmp_path / "out") == []
 
 
 def test_a_tar_file_is_unpacked_whole_or_not_at_all(tmp_path):
     packed = tar_file(tmp_path / "a.tar.gz", {"Set/list.txt": b"a", "Set/b.bin": os.urandom(9000)})
     target = tmp_path / "out" / "Set"
-    assert unpack_tar(packed, target, "list.txt") == target
-    assert files_in(tmp_path / "out") == ["Set/b.bin", "Set/list.txt"]
+    assert unpack_tar(packed, target, "list.txt", 10_000) == target
+    assert files_in(tmp_path / "out") == [".Set.from.json", "Set/b.bin", "Set/list.txt"]
     content = packed.read_bytes()
     for broken in (content[:-2000], b"text"):
         packed.write_bytes(broken)
         with pytest.raises(UserError, match="is damaged or cut off"):
-            unpack_tar(packed, tmp_path / "other" / "Set", "list.txt")
+            unpack_tar(packed, tmp_path / "other" / "Set", "list.txt", 10_000)
     packed.write_bytes(content)
     with pytest.raises(UserError, match=r"holds no other\.txt"):
-        unpack_tar(packed, tmp_path / "other" / "Set", "other.txt")
+        unpack_tar(packed, tmp_path / "other" / "Set", "other.txt", 10_000)
     tar_file(packed, {"Set/list.txt": b"a", "../escaped.txt": b"b"})
     with pytest.raises(UserError, match="is damaged or cut off"):
-        unpack_tar(packed, tmp_path / "other" / "Set", "list.txt")
+        unpack_tar(packed, tmp_path / "other" / "Set", "list.txt", 10_000)
     assert files_in(tmp_path / "other") == [] and not (tmp_path / "escaped.txt").exists()
