@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from datasets import nmnist, real
+from datasets import mnist, nmnist, real
 from datasets.events import bin_events
 from datasets.nmnist import load_nmnist_small, read_nmnist
 
@@ -98,7 +98,7 @@ def test_the_real_sample(monkeypatch):
     assert (train.n_recordings, len(train.times)) == (1000, 4_133_231)
     assert (test.n_recordings, len(test.times)) == (100, 385_596)
     assert max(train.times.max(), test.times.max()) <= 336_040
-    labels = real.load_mnist("test", "real").labels[:100]
+    labels = mnist.load_mnist("test", "real").labels[:100]
     assert test.labels.tolist() == labels.tolist()
     counts = bin_events(test, np.arange(100), 5000, 68)
     assert counts.shape == (100, 68, 2, 34, 34) and counts.sum() == len(test.times)
