@@ -61,7 +61,7 @@ Step = Callable[[], float]
 
 def associations(device: torch.device, pretend: bool) -> Step:
     """A step of the settings' batch, with 5 pairs a sample."""
-    from hebbian_snn.associations import AssociationsTask
+    from hebbian_snn.tasks.associations import AssociationsTask
 
     return _hebbian(AssociationsTask, device, {"dataset.sequence_length": 5}, pretend)
 
@@ -70,7 +70,7 @@ def _hebbian(
     task_type: type, device: torch.device, overrides: dict[str, Any], pretend: bool
 ) -> Step:
     from hebbian_snn.config import task_settings
-    from hebbian_snn.supervised import Totals, Trainer
+    from hebbian_snn.training.loop import Totals, Trainer
 
     small = {"training.batch_size": 4, "network.memory_size": 14, "network.embedding_size": 12}
     nested: dict[str, Any] = {}

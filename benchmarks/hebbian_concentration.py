@@ -32,8 +32,8 @@ from hebbian_snn.config import task_settings
 from hebbian_snn.environments.concentration import ConcentrationEnv
 from hebbian_snn.environments.concentration_batch import ConcentrationBatch, Turn
 from hebbian_snn.neurons import map_state
-from hebbian_snn.ppo import Rollout, improve, play
-from hebbian_snn.reinforcement import ConcentrationTask, ReinforcementSettings
+from hebbian_snn.reinforcement.ppo import Rollout, improve, play
+from hebbian_snn.reinforcement.task import ConcentrationTask, ReinforcementSettings
 
 SEED = 0
 

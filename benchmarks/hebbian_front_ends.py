@@ -22,12 +22,12 @@ from benchmarks.timing import time_pair
 from common.errors import command_line
 from common.training import generator
 from datasets.omniglot import load_omniglot
-from hebbian_snn.conversion import balance_thresholds
-from hebbian_snn.digits import spoken_digits, written_digits
-from hebbian_snn.encoders import ConvolutionalEncoder
+from hebbian_snn.convnets.conversion import balance_thresholds
+from hebbian_snn.convnets.digits import spoken_digits, written_digits
+from hebbian_snn.convnets.encoders import ConvolutionalEncoder
+from hebbian_snn.convnets.protonet import prototype_scores
+from hebbian_snn.convnets.spiking_cnn import SpikingEncoder
 from hebbian_snn.neurons import IFParameters, LIFParameters
-from hebbian_snn.protonet import prototype_scores
-from hebbian_snn.spiking_cnn import SpikingEncoder
 
 CHANNELS, STEPS, SEED = 64, 100, 0
 WAY, QUERIES = 60, 5

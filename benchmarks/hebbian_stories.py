@@ -22,12 +22,12 @@ from benchmarks.timing import time_pair
 from common.errors import command_line
 from common.training import generator
 from hebbian_snn.config import task_settings
-from hebbian_snn.question_answering import (
+from hebbian_snn.rates import rate_penalty
+from hebbian_snn.tasks.question_answering import (
     QuestionAnsweringSettings,
     QuestionAnsweringTask,
     last_questions,
 )
-from hebbian_snn.rates import rate_penalty
 
 SEED = 0
 

@@ -25,12 +25,12 @@ from benchmarks.timing import peak_bytes, time_pair
 from common.errors import command_line
 from common.memory import keep_freed_memory
 from common.training import generator
-from hebbian_snn.associations import AssociationsSettings, AssociationsTask
 from hebbian_snn.config import task_settings
 from hebbian_snn.kernels import write_memory
 from hebbian_snn.neurons import LIFParameters
 from hebbian_snn.plasticity import InvertedOja
 from hebbian_snn.rates import rate_penalty
+from hebbian_snn.tasks.associations import AssociationsSettings, AssociationsTask
 
 NEURON, RULE, TAU_TRACE = LIFParameters(), InvertedOja(), 20.0
 SEED = 0

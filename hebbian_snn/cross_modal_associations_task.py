@@ -21,8 +21,8 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from hebbian_snn.command import run_task
-from hebbian_snn.cross_modal import CrossModalTask
+from hebbian_snn.tasks.cross_modal import CrossModalTask
+from hebbian_snn.training.command import run_task
 
 
 @command_line

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from hebbian_snn.associations import AssociationsTask
-from hebbian_snn.command import run_task
+from hebbian_snn.tasks.associations import AssociationsTask
+from hebbian_snn.training.command import run_task
 
 
 @command_line

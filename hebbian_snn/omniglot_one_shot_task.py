@@ -20,8 +20,8 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from hebbian_snn.command import run_task
-from hebbian_snn.omniglot import OmniglotTask
+from hebbian_snn.tasks.omniglot import OmniglotTask
+from hebbian_snn.training.command import run_task
 
 
 @command_line

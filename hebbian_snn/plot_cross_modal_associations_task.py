@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from hebbian_snn.cross_modal import CrossModalTask
 from hebbian_snn.figures import cross_modal_activity
 from hebbian_snn.figures.trials import plot_command
+from hebbian_snn.tasks.cross_modal import CrossModalTask
 
 
 @command_line

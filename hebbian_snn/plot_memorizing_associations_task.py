@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from hebbian_snn.associations import AssociationsTask
 from hebbian_snn.figures import activity
 from hebbian_snn.figures.trials import plot_command
+from hebbian_snn.tasks.associations import AssociationsTask
 
 
 @command_line

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from common.errors import command_line
 from hebbian_snn.figures import omniglot_activity
 from hebbian_snn.figures.trials import plot_command
-from hebbian_snn.omniglot import OmniglotTask
+from hebbian_snn.tasks.omniglot import OmniglotTask
 
 
 @command_line

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from common.errors import command_line
 from hebbian_snn.figures import story
 from hebbian_snn.figures.trials import plot_command
-from hebbian_snn.question_answering import QuestionAnsweringTask
+from hebbian_snn.tasks.question_answering import QuestionAnsweringTask
 
 
 @command_line

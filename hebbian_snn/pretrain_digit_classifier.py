@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from hebbian_snn.command import run_task
-from hebbian_snn.digit_classifier import ClassifierTask
+from hebbian_snn.convnets.digit_classifier import ClassifierTask
+from hebbian_snn.training.command import run_task
 
 WITHOUT_EFFECT = {"data_seed": "every tenth sample is for validation, whatever the seed"}
 """Flags of the original script that are accepted, and why nothing comes of them."""

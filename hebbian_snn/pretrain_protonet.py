@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from hebbian_snn.command import run_task
-from hebbian_snn.protonet import ProtonetTask
+from hebbian_snn.convnets.protonet import ProtonetTask
+from hebbian_snn.training.command import run_task
 
 SPELLINGS = {
     "lr_scheduler_step": "decay_learning_rate_every",

@@ -18,8 +18,8 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import command_line
-from hebbian_snn.command import run_task
-from hebbian_snn.question_answering import QuestionAnsweringTask
+from hebbian_snn.tasks.question_answering import QuestionAnsweringTask
+from hebbian_snn.training.command import run_task
 
 
 @command_line

@@ -36,16 +36,9 @@ from common.runs import (
 )
 from common.settings import Switch, add_arguments, overrides_from_args
 from common.training import choose_device
-from hebbian_snn.command import (
-    add_task_arguments,
-    event_writer,
-    network_to_test,
-    say_protocol,
-    say_without_effect,
-)
 from hebbian_snn.config import task_settings
-from hebbian_snn.ppo import PPOSettings
-from hebbian_snn.reinforcement import (
+from hebbian_snn.reinforcement.ppo import PPOSettings
+from hebbian_snn.reinforcement.task import (
     ConcentrationTask,
     ReinforcementSettings,
     evaluate,
@@ -53,8 +46,15 @@ from hebbian_snn.reinforcement import (
     run_summary,
     train,
 )
-from hebbian_snn.supervised import in_words
-from hebbian_snn.trained import MODEL, build_from, check_parameters, read_weights
+from hebbian_snn.training.command import (
+    add_task_arguments,
+    event_writer,
+    network_to_test,
+    say_protocol,
+    say_without_effect,
+)
+from hebbian_snn.training.loop import in_words
+from hebbian_snn.training.trained import MODEL, build_from, check_parameters, read_weights
 
 WITHOUT_EFFECT = {
     "use_rms_prop": "the published code optimises with Adam all the same",

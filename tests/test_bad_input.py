@@ -15,7 +15,7 @@ from common.checkpoints import load_checkpoint, save_checkpoint, save_training_s
 from common.errors import UserError
 from common.paths import CHECKPOINTS
 from common.runs import RunFiles
-from hebbian_snn.front_ends import pretrained
+from hebbian_snn.convnets.front_end import pretrained
 
 CASES = json.loads(Path(__file__).with_name("bad_input.json").read_text(encoding="utf-8"))
 

@@ -130,17 +130,19 @@ def compile_hebbian():
         write_inputs,
     )
 
-    from hebbian_snn.kernels import cuda
+    from hebbian_snn.kernels.reading.cuda import read_memory
+    from hebbian_snn.kernels.scan.cuda import lif_scan
+    from hebbian_snn.kernels.writing.cuda import write_memory
     from hebbian_snn.neurons import IFParameters, LIFParameters
 
     def scan_once(neuron, steps, x):
-        return cuda.lif_scan(x[0], neuron, steps, x[1])
+        return lif_scan(x[0], neuron, steps, x[1])
 
     def write_once(neuron, x):
-        return cuda.write_memory(*x, neuron, RULE, 15.0, 0.2)
+        return write_memory(*x, neuron, RULE, 15.0, 0.2)
 
     def read_once(neuron, delay, x):
-        return cuda.read_memory(*x, neuron, delay)
+        return read_memory(*x, neuron, delay)
 
     leaks, resets = LIFParameters(), NEURONS["perfect reset"]
     single, double = torch.float32, torch.float64
@@ -171,7 +173,7 @@ def compile_hebbian():
                 run(inputs)
     thr = torch.tensor(1.0, requires_grad=True)
     inputs = scan_inputs(2, 3, 3136, dtype=single)
-    gradients(lambda x: flat(cuda.lif_scan(x[0], IFParameters(thr), 1, x[1])), inputs)
+    gradients(lambda x: flat(lif_scan(x[0], IFParameters(thr), 1, x[1])), inputs)
 
 
 def compile_gust():

@@ -10,7 +10,7 @@ import sys
 def kill_after(saves: int) -> None:
     """Die, as after ``kill -9``, once the training state has been saved so many times."""
     from common import checkpoints, learner
-    from hebbian_snn import supervised
+    from hebbian_snn.training import loop as supervised
 
     save, count = checkpoints.save_training_state, 0
 

@@ -11,11 +11,11 @@ from common.drawing import DOUBLE_COLUMN, panel_label, use_style
 from common.errors import UserError
 from common.records import Measurement, Record, new_record
 from common.settings import to_dict
-from hebbian_snn.associations import AssociationsTask
 from hebbian_snn.figures.panels import draw_memory, draw_scores, draw_train, label_axes
 from hebbian_snn.figures.trials import shown_layer
-from hebbian_snn.tasks import Batch
-from hebbian_snn.trained import TrainedNetwork
+from hebbian_snn.tasks.associations import AssociationsTask
+from hebbian_snn.training.task import Batch
+from hebbian_snn.training.trained import TrainedNetwork
 
 NAME = "Associations: network activity"
 WRITTEN = ("vectors", "labels", "write_keys", "write_values")

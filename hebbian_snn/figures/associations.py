@@ -28,7 +28,6 @@ from common.errors import command_line
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.settings import to_dict
 from common.training import progress
-from hebbian_snn.associations import AssociationsTask
 from hebbian_snn.figures.comparison import (
     Comparison,
     Plan,
@@ -36,7 +35,8 @@ from hebbian_snn.figures.comparison import (
     run_figure,
     without_memory,
 )
-from hebbian_snn.trained import TrainedNetwork
+from hebbian_snn.tasks.associations import AssociationsTask
+from hebbian_snn.training.trained import TrainedNetwork
 
 BATCH = 128
 TITLES = {

@@ -39,14 +39,14 @@ from datasets.babi_files import TASKS
 from datasets.choices import Data
 from hebbian_snn.config import FOLDER
 from hebbian_snn.figures.comparison import over_seeds
-from hebbian_snn.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
-from hebbian_snn.question_answering_networks import (
+from hebbian_snn.tasks.babi_sweep import MODULE, Job, available_data, run_sweep, sweep_jobs
+from hebbian_snn.tasks.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
+from hebbian_snn.tasks.question_answering_networks import (
     QuestionAnsweringNetwork,
     ReLUQuestionAnsweringNetwork,
 )
-from hebbian_snn.question_answering_sweep import MODULE, Job, available_data, run_sweep, sweep_jobs
-from hebbian_snn.supervised import Trainer
-from hebbian_snn.trained import MODEL, build_from, check_sources, read_weights
+from hebbian_snn.training.loop import Trainer
+from hebbian_snn.training.trained import MODEL, build_from, check_sources, read_weights
 
 NAME = "bAbI"
 RESULT = "hebbian_babi"

@@ -21,8 +21,8 @@ from common.runs import find_network, network_file, seeds_of
 from common.settings import load_settings, to_dict
 from common.training import choose_device
 from hebbian_snn.config import FOLDER
-from hebbian_snn.tasks import SupervisedTask
-from hebbian_snn.trained import (
+from hebbian_snn.training.task import SupervisedTask
+from hebbian_snn.training.trained import (
     MODEL,
     TrainedNetwork,
     build_from,

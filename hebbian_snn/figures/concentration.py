@@ -41,8 +41,8 @@ from hebbian_snn.figures.comparison import (
     missing_measurements,
     run_figure,
 )
-from hebbian_snn.reinforcement import ConcentrationTask, GreedyPlayer
-from hebbian_snn.trained import TrainedNetwork, build_from
+from hebbian_snn.reinforcement.task import ConcentrationTask, GreedyPlayer
+from hebbian_snn.training.trained import TrainedNetwork, build_from
 
 PLAYERS = (
     "perfect memory",

@@ -33,8 +33,8 @@ from hebbian_snn.environments.concentration_batch import (
     first_observation,
     flip,
 )
-from hebbian_snn.reinforcement import ConcentrationTask
-from hebbian_snn.trained import TrainedNetwork, load_network, need_shipped
+from hebbian_snn.reinforcement.task import ConcentrationTask
+from hebbian_snn.training.trained import TrainedNetwork, load_network, need_shipped
 
 NAME = "Concentration: one game"
 SHOWN = 8

@@ -31,8 +31,7 @@ from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
 from common.errors import command_line
 from common.records import Measurement, Record, mean_measurement
 from common.training import progress
-from hebbian_snn.cross_modal import CrossModalTask
-from hebbian_snn.digit_classifier import ClassifierTask
+from hebbian_snn.convnets.digit_classifier import ClassifierTask
 from hebbian_snn.figures.comparison import (
     Comparison,
     ComparisonSettings,
@@ -47,7 +46,8 @@ from hebbian_snn.figures.comparison import (
     without_memory,
 )
 from hebbian_snn.figures.trials import images_in_a_row
-from hebbian_snn.trained import TrainedNetwork, load_network
+from hebbian_snn.tasks.cross_modal import CrossModalTask
+from hebbian_snn.training.trained import TrainedNetwork, load_network
 
 SHOWN = 4
 """Samples that are drawn."""

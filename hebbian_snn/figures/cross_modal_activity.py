@@ -9,7 +9,7 @@ from common.drawing import draw_image
 from common.records import Record
 from hebbian_snn.figures.panels import draw_memory
 from hebbian_snn.figures.trials import TrialFigure, compute_trial, draw_row, draw_trial
-from hebbian_snn.trained import TrainedNetwork
+from hebbian_snn.training.trained import TrainedNetwork
 
 NAME = "Cross-modal associations: network activity"
 

@@ -24,6 +24,8 @@ from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
 from common.errors import command_line
 from common.records import Measurement, Record, mean_measurement
 from common.training import progress
+from hebbian_snn.convnets.front_end import features
+from hebbian_snn.convnets.protonet import prototype_scores
 from hebbian_snn.figures.associations import expected_correct
 from hebbian_snn.figures.comparison import (
     Comparison,
@@ -38,11 +40,9 @@ from hebbian_snn.figures.comparison import (
     training_command,
     without_memory,
 )
-from hebbian_snn.front_ends import features
-from hebbian_snn.omniglot import OmniglotTask
-from hebbian_snn.protonet import prototype_scores
-from hebbian_snn.tasks import correct
-from hebbian_snn.trained import TrainedNetwork
+from hebbian_snn.tasks.omniglot import OmniglotTask
+from hebbian_snn.training.task import correct
+from hebbian_snn.training.trained import TrainedNetwork
 
 SHOWN = 4
 """Episodes that are drawn."""

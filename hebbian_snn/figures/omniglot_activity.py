@@ -14,7 +14,7 @@ from hebbian_snn.figures.trials import (
     draw_trial,
     draw_weights,
 )
-from hebbian_snn.trained import TrainedNetwork
+from hebbian_snn.training.trained import TrainedNetwork
 
 NAME = "Omniglot: network activity"
 

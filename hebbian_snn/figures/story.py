@@ -12,8 +12,8 @@ from common.drawing import CYCLE
 from common.records import Record
 from hebbian_snn.figures.panels import draw_memory
 from hebbian_snn.figures.trials import TrialFigure, compute_trial, draw_trial
-from hebbian_snn.question_answering import QuestionAnsweringTask
-from hebbian_snn.trained import TrainedNetwork
+from hebbian_snn.tasks.question_answering import QuestionAnsweringTask
+from hebbian_snn.training.trained import TrainedNetwork
 
 NAME = "bAbI: network activity"
 WRITTEN = tuple((name, name.replace("_", " ")) for name in ("story", "write_keys", "write_values"))

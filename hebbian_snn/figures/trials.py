@@ -18,9 +18,9 @@ from common.results import report_results
 from common.runs import network_file
 from common.settings import to_dict
 from hebbian_snn.figures.panels import draw_train, label_axes
-from hebbian_snn.plot_flags import network_of, plot_parser
-from hebbian_snn.tasks import SupervisedTask
-from hebbian_snn.trained import MODEL, TrainedNetwork, check_sources, need_shipped
+from hebbian_snn.figures.plot_flags import network_of, plot_parser
+from hebbian_snn.training.task import SupervisedTask
+from hebbian_snn.training.trained import MODEL, TrainedNetwork, check_sources, need_shipped
 
 Layer = tuple[str, str]
 """Name of a layer among the arrays, and its title."""

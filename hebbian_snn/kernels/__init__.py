@@ -1,10 +1,13 @@
 """The three loops over time: neurons alone, writing the memory, reading it.
 
-Three backends do the same:
+Three backends do the same; ``scan/``, ``writing/`` and ``reading/`` have a file for each:
 
 - ``reference``: a plain PyTorch loop, differentiated by autograd, for every device;
-- ``cpu``: compiled, with its own backward pass, parallel over samples;
-- ``cuda``: Triton, with its own backward pass.
+- ``cpu``: compiled (numba), with its own backward pass, parallel over samples;
+- ``cuda``: Triton, with its own backward pass. Triton comes with the CUDA builds of PyTorch and is
+  imported only there. Its interpreter runs the kernels without a GPU: ``TRITON_INTERPRET=1``, as
+  ``tests/hebbian_snn/test_hebbian_cuda.py`` does. Sums are taken in a fixed order, so that a
+  repeated call gives the same numbers.
 
 Tensors are (batch, time, neurons); a step is 1 ms; the type of number is that of the currents.
 """
@@ -94,8 +97,9 @@ def lif_scan(
     shape = (currents.shape[0], currents.shape[2])
     state = rest(shape, currents) if state is None else state
     checks.check_state(state, currents, shape)
-    kernel = load_backend(backend, currents)
-    spikes, state = kernel.lif_scan(currents, neuron, num_time_steps, state)
+    spikes, state = _kernel("scan", backend, currents).lif_scan(
+        currents, neuron, num_time_steps, state
+    )
     checks.check_finite(state)
     return spikes, state
 
@@ -141,8 +145,7 @@ def write_memory(
         still = rest((size, n), key_currents)
         state = WritingState(still, still, still.v, still.v)
     checks.check_state(state, key_currents, (size, n))
-    kernel = load_backend(backend, key_currents)
-    written = kernel.write_memory(
+    written = _kernel("writing", backend, key_currents).write_memory(
         key_currents, value_currents, mem, state, neuron, plasticity, tau_trace, feedback
     )
     checks.check_finite(written.state.key, written.state.value)
@@ -186,18 +189,19 @@ def read_memory(
         state = ReadingState(still, still, currents.new_zeros(size, delay, n))
     checks.check_state(state._replace(delayed=state.key.v), currents, (size, n))
     checks.check_shape(state.delayed, currents, (size, delay, n), "the delayed spikes")
-    read = load_backend(backend, currents).read_memory(currents, weight, mem, state, neuron, delay)
+    kernel = _kernel("reading", backend, currents)
+    read = kernel.read_memory(currents, weight, mem, state, neuron, delay)
     checks.check_finite(read.state.key, read.state.value)
     return read
 
 
-def load_backend(name: str, currents: Tensor) -> ModuleType:
+def _kernel(loop: str, name: str, currents: Tensor) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{loop}.{choose_backend(name, currents)}")
+
+
+def choose_backend(name: str, currents: Tensor) -> str:
     """The backend of that name, for ``auto`` the fastest for these currents; errors as
     :func:`lif_scan`."""
-    return importlib.import_module(f"hebbian_snn.kernels.{_choose(name, currents)}")
-
-
-def _choose(name: str, currents: Tensor) -> str:
     device = currents.device.type
     compiled = currents.dtype in (torch.float32, torch.float64)
     if name == "auto":

@@ -179,7 +179,7 @@ sys.path[:0] = ["tests", "."]
 import pretended_gpu, torch
 from common.training import choose_device, generator
 from hebbian_snn.neurons import IFParameters, LIFParameters
-from hebbian_snn.spiking_cnn import SpikingEncoder
+from hebbian_snn.convnets.spiking_cnn import SpikingEncoder
 images = torch.rand(2, 16, 16, generator=generator(1, "images"))
 pretended_gpu.install()
 def spikes(device):

@@ -11,10 +11,10 @@ from common.settings import to_dict
 from dasbe.config import dataset_settings, known_datasets
 from gust.config import gust_settings
 from hebbian_snn import memorizing_associations_task
-from hebbian_snn.associations import AssociationsSettings
 from hebbian_snn.config import task_settings
-from hebbian_snn.cross_modal import CrossModalSettings
-from hebbian_snn.omniglot import OmniglotSettings
+from hebbian_snn.tasks.associations import AssociationsSettings
+from hebbian_snn.tasks.cross_modal import CrossModalSettings
+from hebbian_snn.tasks.omniglot import OmniglotSettings
 from snn_tha.config import DATASETS, tha_settings
 
 

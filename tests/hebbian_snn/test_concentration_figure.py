@@ -8,7 +8,7 @@ from common.errors import NotThereError
 from common.results import load_results
 from hebbian_snn.environments.concentration_batch import first_observation
 from hebbian_snn.figures import comparison, concentration, concentration_game
-from hebbian_snn.trained import load_network
+from hebbian_snn.training.trained import load_network
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_missing_policies_are_named(tmp_path, monkeypatch, capsys):
 
 
 def test_the_game_of_a_policy_that_is_not_trained_yet(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("hebbian_snn.trained.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("hebbian_snn.training.trained.CHECKPOINTS", tmp_path)
     assert concentration_game.main(["--out", str(tmp_path / "out")]) == NotThereError.status
     assert "no trained network 'concentration_4' yet" in capsys.readouterr().err
 

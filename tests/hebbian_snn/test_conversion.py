@@ -8,8 +8,8 @@ from torch.nn import functional
 from common.checkpoints import Checkpoint
 from common.errors import UserError
 from common.training import generator
-from hebbian_snn import conversion, spike_cache
-from hebbian_snn.conversion import (
+from hebbian_snn.convnets import conversion, spike_cache
+from hebbian_snn.convnets.conversion import (
     balance_thresholds,
     balanced,
     convert,
@@ -17,11 +17,11 @@ from hebbian_snn.conversion import (
     fingerprint,
     set_thresholds,
 )
-from hebbian_snn.encoders import ConvolutionalEncoder
-from hebbian_snn.kernels.reference import lif_scan
+from hebbian_snn.convnets.encoders import ConvolutionalEncoder
+from hebbian_snn.convnets.spike_cache import cached_trains, pack, thinned, unpack
+from hebbian_snn.convnets.spiking_cnn import CHUNK, FAST_CHUNK, Passage, SpikingEncoder
+from hebbian_snn.kernels.scan.reference import lif_scan
 from hebbian_snn.neurons import IFParameters, LIFParameters, rest
-from hebbian_snn.spike_cache import cached_trains, pack, thinned, unpack
-from hebbian_snn.spiking_cnn import CHUNK, FAST_CHUNK, Passage, SpikingEncoder
 
 STEPS = 40
 IMAGES = {

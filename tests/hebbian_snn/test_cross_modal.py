@@ -11,22 +11,22 @@ from common.checkpoints import load_checkpoint, save_checkpoint
 from common.results import load_results
 from common.training import generator
 from hebbian_snn import (
-    conversion,
     cross_modal_associations_task,
     plot_cross_modal_associations_task,
     pretrain_digit_classifier,
 )
-from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
-from hebbian_snn.conversion import copy_weights
-from hebbian_snn.cross_modal import MODALITIES, CrossModalSettings, CrossModalTask
-from hebbian_snn.digit_classifier import ClassifierTask
-from hebbian_snn.encoders import ConvolutionalEncoder
+from hebbian_snn.convnets import conversion
+from hebbian_snn.convnets.conversion import copy_weights
+from hebbian_snn.convnets.digit_classifier import ClassifierTask
+from hebbian_snn.convnets.encoders import ConvolutionalEncoder
+from hebbian_snn.convnets.front_end import features
 from hebbian_snn.figures import cross_modal as cross_modal_figure
-from hebbian_snn.front_ends import features
 from hebbian_snn.kernels import lif_scan
 from hebbian_snn.plasticity import update_memory
-from hebbian_snn.trained import load_network
+from hebbian_snn.tasks.cross_modal import MODALITIES, CrossModalSettings, CrossModalTask
+from hebbian_snn.training.command import task_parser
+from hebbian_snn.training.trained import load_network
 
 ORIGINAL_FLAGS = words("""--sequence_length 3 --train_classes 0 1 2 3 4 --test_classes 5 6 7 8 9
     --dataset_size 10000 --num_mfcc 20 --num_mfcc_time_samples 30 --image_protonet_path PATH
@@ -56,7 +56,7 @@ def trained(tmp_path_factory):
     paths = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversion, "FOLDER", folder / "stored")
-        patch.setattr("hebbian_snn.spike_cache.FOLDER", folder / "stored")
+        patch.setattr("hebbian_snn.convnets.spike_cache.FOLDER", folder / "stored")
         for modality in MODALITIES:
             paths[modality] = folder / f"{modality}.safetensors"
             flags = words("--data embedded --channels 6 --epochs 1 --bfloat16 0 --device cpu")
@@ -344,7 +344,7 @@ def test_another_classifier_beneath_a_frozen_memory_is_refused(trained, tmp_path
 
 
 def test_the_classifiers_must_be_there(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("hebbian_snn.front_ends.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("hebbian_snn.convnets.front_end.CHECKPOINTS", tmp_path)
     out = ["--out", str(tmp_path / "net.safetensors"), "--partial", str(tmp_path)]
     assert cross_modal_associations_task.main([*SMALL, *out]) == 3
     says = "python -m hebbian_snn.pretrain_digit_classifier --audio --data embedded makes it"

@@ -9,13 +9,13 @@ from interruption import interrupt_after
 
 from common.distributed import Distributed
 from common.training import generator
-from hebbian_snn import supervised
-from hebbian_snn.associations import AssociationsSettings, AssociationsTask
 from hebbian_snn.config import task_settings
-from hebbian_snn.curriculum import STEPS, Curriculum
-from hebbian_snn.episodes import kept_places
-from hebbian_snn.models import HebbianMemory, ReLUMemory, share_keys
-from hebbian_snn.supervised import Trainer
+from hebbian_snn.convnets.episodes import kept_places
+from hebbian_snn.memory import HebbianMemory, ReLUMemory, share_keys
+from hebbian_snn.tasks.associations import AssociationsSettings, AssociationsTask
+from hebbian_snn.training import loop as supervised
+from hebbian_snn.training.curriculum import STEPS, Curriculum
+from hebbian_snn.training.loop import Trainer
 
 EASY = ["--curriculum", "0", "--epochs", "8"]
 """Every score is enough: one pair for 25 of the steps (four an epoch), then two."""

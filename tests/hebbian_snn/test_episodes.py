@@ -3,7 +3,7 @@ import torch
 
 from common.errors import UserError
 from common.training import generator
-from hebbian_snn.episodes import cross_modal, distinct, one_shot, prototypical
+from hebbian_snn.convnets.episodes import cross_modal, distinct, one_shot, prototypical
 
 
 def test_distinct_numbers_in_every_order():

@@ -64,21 +64,20 @@ def cuda(monkeypatch):
     if not INTERPRETED:
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
-        return kernels.load_backend("cuda", torch.zeros(1, device="cuda"))
-    from hebbian_snn.kernels import cuda
-    from hebbian_snn.kernels.cuda import reading, writing
-    from hebbian_snn.kernels.cuda import scan as scanning
+        return
+    from hebbian_snn.kernels.reading import cuda as reading
+    from hebbian_snn.kernels.scan import cuda as scanning
+    from hebbian_snn.kernels.writing import cuda as writing
 
     monkeypatch.setattr(scanning, "SEGMENT", 4)
     monkeypatch.setattr(writing, "PART", 2)
     monkeypatch.setattr(writing, "ELEMENTS", dict.fromkeys(writing.ELEMENTS, 64))
     monkeypatch.setattr(writing, "PROGRAMS", 3)
     monkeypatch.setattr(reading, "ELEMENTS", dict.fromkeys(reading.ELEMENTS, 128))
-    load = kernels.load_backend
+    choose = kernels.choose_backend
     monkeypatch.setattr(
-        kernels, "load_backend", lambda name, x: cuda if name == "cuda" else load(name, x)
+        kernels, "choose_backend", lambda name, x: name if name == "cuda" else choose(name, x)
     )
-    return cuda
 
 
 def agree(run, inputs):
@@ -264,7 +263,7 @@ def test_stopping_and_going_on_changes_nothing(cuda):
 
 
 def test_writing_keeps_a_few_bytes_a_neuron_and_step_and_few_rows(cuda):
-    from hebbian_snn.kernels.cuda.writing import PART
+    from hebbian_snn.kernels.writing.cuda import PART
 
     size, n, segments = 1, 16, 2
     steps = segments * PART**2

@@ -8,7 +8,7 @@ from hebbian_runs import run
 from common.results import load_results
 from hebbian_snn import plot_memorizing_associations_task as plot
 from hebbian_snn.figures import activity, associations, comparison
-from hebbian_snn.trained import find_network
+from hebbian_snn.training.trained import find_network
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_missing_networks_are_named(networks, tmp_path, monkeypatch, capsys):
     path = folder / "associations_2.safetensors"
     path.write_bytes(networks["same"].read_bytes())
     monkeypatch.setattr(
-        "hebbian_snn.trained.find_network", lambda model, name: find_network(model, path)
+        "hebbian_snn.training.trained.find_network", lambda model, name: find_network(model, path)
     )
     assert associations.main(["--out", str(tmp_path / "one")]) == 0
     record, _ = load_results(tmp_path / "one")

@@ -23,8 +23,8 @@ from hebbian_examples import (
 )
 
 from common.errors import UserError
+from hebbian_snn.kernels import cpu_threads as shares
 from hebbian_snn.kernels import lif_scan, read_memory, write_memory
-from hebbian_snn.kernels.cpu import threads as shares
 from hebbian_snn.neurons import IFParameters, LIFParameters, LIFState
 from hebbian_snn.plasticity import InvertedOja
 

@@ -8,13 +8,13 @@ from torch.nn import functional
 
 from common.distributed import Distributed
 from common.training import generator
-from hebbian_snn.associations import AssociationsSettings, AssociationsTask, draw_pairs
 from hebbian_snn.config import task_settings
 from hebbian_snn.kernels import lif_scan, read_memory, write_memory
 from hebbian_snn.plasticity import update_memory
 from hebbian_snn.rates import firing_rates, rate_penalty
-from hebbian_snn.supervised import Trainer
-from hebbian_snn.tasks import correct, shuffled
+from hebbian_snn.tasks.associations import AssociationsSettings, AssociationsTask, draw_pairs
+from hebbian_snn.training.loop import Trainer
+from hebbian_snn.training.task import correct, shuffled
 
 ALONE = Distributed(0, 1, torch.device("cpu"))
 SMALL = {

@@ -21,12 +21,12 @@ from common.checkpoints import save_checkpoint
 from hebbian_snn import (
     memorizing_associations_task,
     memorizing_associations_task_relu,
-    supervised,
 )
-from hebbian_snn.associations import AssociationsTask
-from hebbian_snn.command import task_parser
-from hebbian_snn.supervised import should_stop
-from hebbian_snn.trained import load_network
+from hebbian_snn.tasks.associations import AssociationsTask
+from hebbian_snn.training import loop as supervised
+from hebbian_snn.training.command import task_parser
+from hebbian_snn.training.loop import should_stop
+from hebbian_snn.training.trained import load_network
 
 ORIGINAL_FLAGS = words("""--sequence_length 10 --num_classes 10 --feature_size 10 --inf_data 1
     --num_time_steps 100 --workers 4 --prefetch_factor 2 --embedding_size 80 --memory_size 100
@@ -183,8 +183,8 @@ def test_the_last_epochs_must_all_be_good():
 
 def settings_of(*words):
     from common.settings import overrides_from_args
-    from hebbian_snn.associations import AssociationsSettings
     from hebbian_snn.config import task_settings
+    from hebbian_snn.tasks.associations import AssociationsSettings
 
     args = task_parser(AssociationsTask, None).parse_args(words)
     return task_settings(

@@ -14,20 +14,19 @@ from common.results import load_results
 from common.training import generator
 from datasets import omniglot_standin
 from hebbian_snn import (
-    conversion,
     omniglot_one_shot_task,
     plot_omniglot_one_shot_task,
     plot_omniglot_one_shot_task_relu,
     pretrain_protonet,
-    protonet,
 )
-from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
+from hebbian_snn.convnets import conversion, protonet
 from hebbian_snn.figures import comparison, trials
 from hebbian_snn.figures import omniglot as omniglot_figure
-from hebbian_snn.omniglot import OmniglotSettings, OmniglotTask
 from hebbian_snn.plasticity import update_memory
-from hebbian_snn.trained import check_sources, load_network
+from hebbian_snn.tasks.omniglot import OmniglotSettings, OmniglotTask
+from hebbian_snn.training.command import task_parser
+from hebbian_snn.training.trained import check_sources, load_network
 
 ORIGINAL_FLAGS = words("""--iterations 200 --pin_data_to_memory --use_pretrained_protonet 1
     --protonet_checkpoint_path PATH --freeze_protonet --learn_if_thresholds --fix_cnn_thresholds
@@ -55,7 +54,7 @@ def few_characters(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(omniglot_standin, "_CHARACTERS", {"train": 4, "val": 3, "test": 3})
         patch.setattr(conversion, "FOLDER", folder / "stored")
-        patch.setattr("hebbian_snn.spike_cache.FOLDER", folder / "stored")
+        patch.setattr("hebbian_snn.convnets.spike_cache.FOLDER", folder / "stored")
         protonet.characters.cache_clear()
         trained = folder / "protonet.safetensors"
         flags = words("""--data embedded --channels 8 --way 4 --iterations 8 --validation_size 4
@@ -340,7 +339,7 @@ def test_the_last_threshold_is_a_share_of_the_balanced_one(few_characters):
 
 
 def test_the_protonet_must_be_there(tmp_path, capsys, monkeypatch, few_characters):
-    monkeypatch.setattr("hebbian_snn.front_ends.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("hebbian_snn.convnets.front_end.CHECKPOINTS", tmp_path)
     out = ["--out", str(tmp_path / "net.safetensors"), "--partial", str(tmp_path)]
     assert omniglot_one_shot_task.main([*SMALL, *out]) == 3
     says = "'protonet_embedded' to begin with; python -m hebbian_snn.pretrain_protonet --data emb"

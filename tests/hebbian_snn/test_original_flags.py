@@ -23,16 +23,16 @@ from hebbian_snn import (
     pretrain_protonet,
     reinforcement_learning_task,
 )
-from hebbian_snn.associations import AssociationsTask
-from hebbian_snn.command import task_parser
 from hebbian_snn.config import task_settings
-from hebbian_snn.cross_modal import CrossModalSettings, CrossModalTask
-from hebbian_snn.encoders import ConvolutionalEncoder
-from hebbian_snn.omniglot import OmniglotSettings, OmniglotTask
-from hebbian_snn.question_answering import QuestionAnsweringTask
-from hebbian_snn.reinforcement import ConcentrationTask, ReinforcementSettings
+from hebbian_snn.convnets.encoders import ConvolutionalEncoder
+from hebbian_snn.reinforcement.task import ConcentrationTask, ReinforcementSettings
 from hebbian_snn.relu_layers import BatchNorm
-from hebbian_snn.trained import check_parameters, load_network
+from hebbian_snn.tasks.associations import AssociationsTask
+from hebbian_snn.tasks.cross_modal import CrossModalSettings, CrossModalTask
+from hebbian_snn.tasks.omniglot import OmniglotSettings, OmniglotTask
+from hebbian_snn.tasks.question_answering import QuestionAnsweringTask
+from hebbian_snn.training.command import task_parser
+from hebbian_snn.training.trained import check_parameters, load_network
 
 MODEL = """num_time_steps embedding_size memory_size w_max gamma_pos gamma_neg tau_trace
     readout_delay thr perfect_reset refractory_time_steps tau_mem dampening_factor"""

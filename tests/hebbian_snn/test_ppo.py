@@ -9,9 +9,9 @@ from common.training import generator
 from hebbian_snn.config import task_settings
 from hebbian_snn.environments.concentration_batch import ConcentrationBatch
 from hebbian_snn.kernels import lif_scan, read_memory, write_memory
-from hebbian_snn.ppo import discounted_returns, improve, play, ppo_losses
-from hebbian_snn.reinforcement import ConcentrationTask, ReinforcementSettings
-from hebbian_snn.reinforcement_networks import LAST, begin_anew, head
+from hebbian_snn.reinforcement.policy import LAST, begin_anew, head
+from hebbian_snn.reinforcement.ppo import discounted_returns, improve, play, ppo_losses
+from hebbian_snn.reinforcement.task import ConcentrationTask, ReinforcementSettings
 
 SMALL = {
     "game": {"num_cells": 2, "card_shape": 3, "num_time_steps": 8},

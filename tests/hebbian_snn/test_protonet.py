@@ -11,16 +11,20 @@ from torch.nn import functional
 from common.checkpoints import load_checkpoint
 from common.distributed import Distributed
 from common.training import generator
-from hebbian_snn import pretrain_digit_classifier, pretrain_protonet, supervised
+from hebbian_snn import (
+    pretrain_digit_classifier,
+    pretrain_protonet,
+)
 from hebbian_snn.config import task_settings
-from hebbian_snn.digit_classifier import ClassifierSettings, ClassifierTask
-from hebbian_snn.digits import heard_rates, spoken_digits, written_digits
-from hebbian_snn.encoders import ConvolutionalEncoder, LinearClassifier
+from hebbian_snn.convnets.digit_classifier import ClassifierSettings, ClassifierTask
+from hebbian_snn.convnets.digits import heard_rates, spoken_digits, written_digits
+from hebbian_snn.convnets.encoders import ConvolutionalEncoder, LinearClassifier
+from hebbian_snn.convnets.protonet import ProtoNet, ProtonetSettings, ProtonetTask, prototype_scores
 from hebbian_snn.kernels import lif_scan
 from hebbian_snn.neurons import LIFParameters
-from hebbian_snn.protonet import ProtoNet, ProtonetSettings, ProtonetTask, prototype_scores
-from hebbian_snn.supervised import Trainer
-from hebbian_snn.trained import load_network
+from hebbian_snn.training import loop as supervised
+from hebbian_snn.training.loop import Trainer
+from hebbian_snn.training.trained import load_network
 
 ALONE = Distributed(0, 1, torch.device("cpu"))
 

@@ -9,13 +9,15 @@ from common.checkpoints import load_training_state, save_checkpoint, save_traini
 from common.errors import NotThereError
 from common.training import generator
 from datasets.babi_stories import STORIES
-from hebbian_snn import question_answering_networks, question_answering_task, supervised
+from hebbian_snn import question_answering_task
 from hebbian_snn.config import task_settings
 from hebbian_snn.kernels import lif_scan, read_memory, write_memory
 from hebbian_snn.layers import SentenceEncoding
 from hebbian_snn.plasticity import update_memory
-from hebbian_snn.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
 from hebbian_snn.rates import firing_rates, rate_penalty
+from hebbian_snn.tasks import question_answering_networks
+from hebbian_snn.tasks.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
+from hebbian_snn.training import loop as supervised
 
 STEPS = 12
 SMALL = {

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from common.results import load_results
 from hebbian_snn import plot_question_answering_task, question_answering_task
 from hebbian_snn.figures import story
-from hebbian_snn.question_answering import QuestionAnsweringTask
-from hebbian_snn.trained import load_network
+from hebbian_snn.tasks.question_answering import QuestionAnsweringTask
+from hebbian_snn.training.trained import load_network
 
 TRAIN = words(
     """--data embedded --ten_k 0 --task 15 --sentence_duration 12 --embedding_size 12

@@ -11,8 +11,8 @@ from common.records import load_record
 from common.results import load_results
 from datasets import babi_files
 from datasets.real import AbsentError
-from hebbian_snn import question_answering_sweep as sweep
 from hebbian_snn.figures import babi
+from hebbian_snn.tasks import babi_sweep as sweep
 
 FLAGS = (
     "--ten_k 0 --sentence_duration 4 --embedding_size 5 --memory_size 4 --batch_size 300 --epochs 1"

@@ -10,8 +10,9 @@ from interruption import interrupt_after
 from test_ppo import small_task
 
 from common.checkpoints import load_training_state
-from hebbian_snn import reinforcement, reinforcement_learning_task
+from hebbian_snn import reinforcement_learning_task
 from hebbian_snn.environments.players import PerfectMemory, flips_of_games
+from hebbian_snn.reinforcement import task as reinforcement
 
 TRAIN = words(
     """--num_cells 2 --card_shape 3 --num_time_steps 8 --embedding_size 7 --memory_size 6

@@ -1,0 +1,1 @@
+"""Convolutional networks in front of a memory, and what they are pretrained on."""

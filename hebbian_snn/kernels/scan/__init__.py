@@ -1,0 +1,1 @@
+"""Neurons without connections among them."""

@@ -1,0 +1,1 @@
+"""Learning to play Concentration by proximal policy optimisation."""

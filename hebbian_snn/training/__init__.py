@@ -1,0 +1,1 @@
+"""Training, testing and loading networks: what all tasks share."""
