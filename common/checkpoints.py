@@ -13,7 +13,8 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Collection, Mapping
+import zlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ NETWORK = "network.safetensors"
 
 _DIGEST = "sha256"  # metadata key: safetensors itself does not notice a flipped bit
 _OLD_DIGEST = "tensors_sha256"  # of files whose checksum leaves the metadata out
-_SIGNS = "packed_signs"  # metadata key: shapes of the tensors that are stored as one bit a number
+# Metadata keys: shapes of the tensors that are stored as one bit a number, and of those that are
+# stored as deflated bytes of float16.
+_SIGNS, _HALVES = "packed_signs", "deflated_halves"
 
 NETWORKS = ("dasbe", "gust", "hebbian_snn", "snn_tha")
 """Models whose files are trained networks, with the metadata of :data:`METADATA`."""
@@ -96,20 +99,24 @@ def save_checkpoint(
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
     signs: Collection[str] = (),
+    halves: Collection[str] = (),
 ) -> str:
     """Write ``tensors`` and JSON-able ``metadata`` to a safetensors file, atomically.
 
     ``metadata["model"]`` should name the network (see :func:`load_checkpoint`). Equal content
     gives an equal file. Of the tensors named in ``signs`` only the signs are kept, packed: they are
-    read again as +1 (also for 0) and -1, in float32. Returns the file's SHA-256.
+    read again as +1 (also for 0) and -1, in float32; those named in ``halves`` are kept in float16,
+    deflated. Returns the file's SHA-256.
     """
     copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    if signs:
-        metadata = {**metadata, _SIGNS: {name: list(copies[name].shape) for name in sorted(signs)}}
-        copies |= {name: _packed(copies[name]) for name in signs}
+    for key, names, pack in ((_SIGNS, signs, _packed), (_HALVES, halves, _deflated)):
+        if names:
+            shapes = {name: list(copies[name].shape) for name in sorted(names)}
+            metadata = {**metadata, key: shapes}
+            copies |= {name: pack(copies[name]) for name in names}
     # One entry, because safetensors writes several of them in no fixed order.
     plain = json.loads(json.dumps(metadata))  # as it will be read
     text = json.dumps({**metadata, _DIGEST: _digest(copies, plain)}, sort_keys=True)
@@ -143,6 +150,8 @@ def load_checkpoint(path: PathLike, *, model: str | None = None) -> Checkpoint:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); restore it") from None
     if digest != _digest(tensors, metadata if whole else None):
         raise UserError(f"{path} is damaged (its content does not match its checksum); restore it")
+    for key, unpack in ((_SIGNS, _unpacked), (_HALVES, _inflated)):
+        _unpack(path, tensors, metadata.pop(key, {}), key, unpack)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise UserError(
@@ -152,8 +161,6 @@ def load_checkpoint(path: PathLike, *, model: str | None = None) -> Checkpoint:
             raise UserError(
                 f"{path} holds numbers above {LARGEST:.0f} ({name}); train the network again"
             )
-    for name, shape in _signs_of(path, tensors, metadata).items():
-        tensors[name] = _unpacked(tensors[name], shape)
     if model is not None and metadata.get("model") != model:
         found = metadata.get("model")
         raise UserError(f"{path} holds the network {found!r} where {model!r} is needed")
@@ -171,19 +178,25 @@ def check_metadata(checkpoint: Checkpoint, schema: Any) -> None:
         )
 
 
-def _signs_of(
-    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]
-) -> dict[str, list[int]]:
-    """The shapes of the tensors that are stored packed, taken out of the metadata."""
-    shapes = metadata.pop(_SIGNS, {})
-    wrong = misfit(shapes, dict[str, list[int]], _SIGNS)
+def _unpack(
+    path: Path,
+    tensors: dict[str, Tensor],
+    shapes: Any,
+    key: str,
+    unpack: Callable[[Tensor, list[int]], Tensor],
+) -> None:
+    """Replace the tensors of these shapes, which are stored packed, by what they hold."""
+    wrong = misfit(shapes, dict[str, list[int]], key)
     for name, shape in {} if wrong else shapes.items():
-        bits = tensors.get(name, torch.zeros(0))
-        if bits.dtype != torch.uint8 or len(bits) != -(-math.prod(shape) // 8):
-            wrong = f"{name!r} has not the signs of shape {tuple(shape)}"
+        packed = tensors.get(name, torch.zeros(0))
+        try:
+            if packed.dtype != torch.uint8 or packed.dim() != 1:
+                raise ValueError
+            tensors[name] = unpack(packed, shape)
+        except (ValueError, OverflowError, zlib.error):
+            wrong = f"{name!r} has not the {key.replace('_', ' ')} of shape {tuple(shape)}"
     if wrong:
         raise UserError(f"{path} is damaged ({wrong}); restore it")
-    return shapes
 
 
 def _packed(tensor: Tensor) -> Tensor:
@@ -193,8 +206,24 @@ def _packed(tensor: Tensor) -> Tensor:
 
 def _unpacked(bits: Tensor, shape: list[int]) -> Tensor:
     """The signs of :func:`_packed` as +1 and -1."""
+    if len(bits) != -(-math.prod(shape) // 8):
+        raise ValueError
     ones = np.unpackbits(bits.numpy(), count=math.prod(shape)).reshape(shape)
     return torch.from_numpy(2 * ones.astype(np.float32) - 1)
+
+
+def _deflated(tensor: Tensor) -> Tensor:
+    """Numbers in float16, deflated: first their low bytes, then their high ones, which repeat."""
+    planes = tensor.half().flatten().numpy().view(np.uint8).reshape(-1, 2).T
+    return torch.frombuffer(bytearray(zlib.compress(planes.tobytes(), 9)), dtype=torch.uint8)
+
+
+def _inflated(packed: Tensor, shape: list[int]) -> Tensor:
+    """The float16 numbers of :func:`_deflated`."""
+    count = math.prod(shape)
+    found = zlib.decompressobj().decompress(packed.numpy().tobytes(), 2 * count + 1)
+    planes = np.frombuffer(found, np.uint8).reshape(2, count)
+    return torch.from_numpy(planes.T.copy().view(np.float16).reshape(shape))
 
 
 def load_into(module: nn.Module, checkpoint: Checkpoint) -> None:

@@ -248,18 +248,14 @@ def scored_again(network: Network, path: Path) -> float:
         data, backend = gust.Data(trained.settings), choose_backend("auto", ALONE.device)
         trainer = gust.Trainer(trained.settings, data, checkpoint.metadata["seed"], ALONE, backend)
         return trainer.validate(trained.network, checkpoint.metadata["epoch"] - 1)
-    from common.checkpoints import load_into
-    from common.settings import from_dict
-    from snn_tha import train as tha
-    from snn_tha.config import Settings
+    from datasets.sources import is_stand_in, tested_on
     from snn_tha.data import load_data
+    from snn_tha.trained import score_again, settings_of
 
-    settings = from_dict(Settings, checkpoint.metadata["settings"], str(path))
-    data = load_data(settings, "auto")
-    net = tha.build_network(settings, data.train.shape, data.train.n_classes)
-    load_into(net, checkpoint)
-    trainer = tha.Trainer(settings, data, checkpoint.metadata["seed"], ALONE)
-    return trainer.test(net, checkpoint.metadata["optimizer_steps"]).accuracy
+    source = checkpoint.metadata["data"]["source"]
+    data = load_data(settings_of(checkpoint), "embedded" if is_stand_in(source) else "auto")
+    tested_on(network.name, source, data.about["source"])
+    return score_again(checkpoint, data, "cpu").accuracy
 
 
 def _evaluated(network: Network, path: Path) -> float:

@@ -3,7 +3,8 @@
     python -m common.ship runs/gust/shapes_3 [--name shapes_3_long]
 
 For maintainers. The scores of the network that is there and of the new one are shown; git keeps the
-old one. Shipped files are small: float16 in place of float32, and one bit for a binary weight.
+old one. Shipped files are small: float16 in place of float32, deflated, and one bit for a binary
+weight.
 """
 
 from __future__ import annotations
@@ -26,12 +27,10 @@ def write_compact(checkpoint: Checkpoint, target: Path) -> None:
     """Write a checkpoint with real numbers in float16 and the signs of binary weights alone."""
     settings = checkpoint.metadata["settings"]
     binary = checkpoint.metadata["model"] == "snn_tha" and settings["network"]["binarize"]
-    signs = [name for name in checkpoint.tensors if binary and _BINARY.fullmatch(name)]
-    tensors = {
-        name: tensor if name in signs or not tensor.is_floating_point() else tensor.half()
-        for name, tensor in checkpoint.tensors.items()
-    }
-    save_checkpoint(target, tensors, checkpoint.metadata, signs)
+    tensors = checkpoint.tensors
+    signs = {name for name in tensors if binary and _BINARY.fullmatch(name)}
+    halves = {name for name, tensor in tensors.items() if tensor.is_floating_point()} - signs
+    save_checkpoint(target, tensors, checkpoint.metadata, signs, halves)
 
 
 @command_line

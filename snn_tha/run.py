@@ -53,14 +53,14 @@ MOST_TRIALS = 10_000
 _WORDS = ("true", "false")
 
 
-def network_name(settings: Settings, seed: int = 0) -> str:
-    """Of a trained network: data set, condition unless it is annealing, seed unless it is 0."""
+def network_name(settings: Settings, seed: int = 0, ending: str = "") -> str:
+    """Of a trained network: data set, condition unless it is annealing, ``ending`` (of stand-ins),
+    seed unless it is 0."""
     parts = [settings.dataset]
     if settings.condition != "annealing":
         parts.append(settings.condition)
-    if seed:
-        parts.append(f"seed{seed}")
-    return "_".join(parts)
+    name = "_".join(parts) + ending
+    return f"{name}_seed{seed}" if seed else name
 
 
 def spell_switches(arguments: Sequence[str]) -> list[str]:
@@ -144,9 +144,10 @@ def run_trial(
 
     Raises :class:`UserError` when the checkpoint that is there is of another training.
     """
-    name = network_name(settings)
-    if args.data == "embedded" or (args.data == "auto" and is_stand_in(load().about["source"])):
-        name += STAND_IN
+    stand_in = args.data == "embedded" or (
+        args.data == "auto" and is_stand_in(load().about["source"])
+    )
+    name = network_name(settings, ending=STAND_IN if stand_in else "")
     with open_run(MODEL, name, settings, args, group) as files:
         if files.done:
             return files.checkpoint

@@ -4,21 +4,22 @@
 
 Full precision; binarised with the thresholds fixed where annealing starts; fixed at their final
 values; annealed from one to the other. Test accuracy, firing rate and share of dead neurons of the
-epoch with the best validation accuracy, and the time of an epoch. The quick profile trains small
-samples for a few epochs and keeps what is done, so a killed run goes on. The full profile takes
-the trained networks in checkpoints/snn_tha, all seeds that are there; those that are missing are
-said to be missing, with the command that trains them.
+epoch with the best validation accuracy, and the time of an epoch. The quick profile tests the
+networks in checkpoints/snn_tha again, on all test samples: those that were trained on the data that
+are there, else those trained on the stand-ins. With --train it trains small samples for a few
+epochs instead and keeps what is done, so a killed run goes on. The full profile takes the scores in
+these networks, of all seeds that are there; those that are missing are said to be missing, with the
+command that trains them.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,24 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.checkpoints import Checkpoint, check_metadata, check_tensors, load_checkpoint
+from common.checkpoints import Checkpoint, check_metadata
 from common.distributed import Distributed
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
-from common.errors import UserError, command_line
+from common.errors import NotThereError, UserError, command_line
 from common.memory import keep_freed_memory
 from common.paths import CHECKPOINTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.results import report_results, result_parser
 from common.runs import network_file
-from common.settings import from_dict, load_settings, to_dict
+from common.settings import load_settings, to_dict
 from common.training import choose_device, progress
 from datasets.choices import Data, check_choice
 from datasets.real import AbsentError
+from datasets.sources import STAND_IN, tested_on
 from snn_tha.config import FOLDER, Settings, tha_settings
-from snn_tha.data import DataSet, load_data, sample_shape
+from snn_tha.data import DataSet, load_data
 from snn_tha.run import MODEL, network_name, run_trial
-from snn_tha.train import build_network
+from snn_tha.trained import read_network, score_again
 
 NAME = "Table 1"
 OVERRIDES: dict[str, dict[str, Any]] = {
@@ -76,7 +78,7 @@ LINE = {
     "rates": list[float],
     "dead": list[float],
 }
-METADATA = {**LINE, "data": {"source": str}, "curve": [LINE]}
+METADATA = {**LINE, "data": {"source": str}, "optimizer_steps": int, "curve": [LINE]}
 """What the table reads of a network, besides what every one has."""
 CURVES = ("epoch", "test_accuracy", "thresholds", "rates", "dead")
 
@@ -97,9 +99,11 @@ class TableSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run: which data sets and conditions, how many trials, on what, where."""
+    """One run: which data sets and conditions, how many trials, on what, where; and whether the
+    quick profile trains."""
 
     profile: str
+    train: bool
     datasets: tuple[str, ...]
     conditions: tuple[str, ...]
     trials: int
@@ -111,10 +115,10 @@ class Plan:
 # ---- networks -------------------------------------------------------------------------------
 
 
-def cell_settings(dataset: str, condition: str, table: TableSettings, profile: str) -> Settings:
-    """The settings of one cell of the table; in the quick profile with few samples and epochs."""
+def cell_settings(dataset: str, condition: str, table: TableSettings, train: bool) -> Settings:
+    """The settings of one cell of the table; where it is trained now, few samples and epochs."""
     overrides = {key: dict(value) for key, value in OVERRIDES[condition].items()}
-    if profile == "quick":
+    if train:
         place = table.datasets.index(dataset)
         overrides["training"] = {
             "epochs": table.quick_epochs,
@@ -127,37 +131,28 @@ def cell_settings(dataset: str, condition: str, table: TableSettings, profile: s
     return tha_settings(dataset, overrides)
 
 
-def read_network(path: Path) -> Checkpoint:
-    """A network of the table; raises :class:`UserError` for a file that is not one."""
-    network = load_checkpoint(path, model=MODEL)
-    check_metadata(network, METADATA)
-    settings = from_dict(Settings, network.metadata["settings"], str(path))
-    layers = settings.network.n_layers - len(settings.network.convolutions)
-    outputs = network.tensors.get(f"linears.{layers - 1}.bias", torch.zeros(1))
-    fresh = build_network(settings, sample_shape(settings), max(1, len(outputs)))
-    check_tensors(network, fresh.state_dict(), type(fresh).__name__)
-    return network
-
-
-def is_there(dataset: str, plan: Plan, load: Callable[[], DataSet]) -> bool:
-    """Whether a data set of the quick profile can be had; where not, one line says so.
+def data_of(dataset: str, plan: Plan, table: TableSettings) -> DataSet | None:
+    """The data set of the quick profile. Where real ones are there, but no network that was trained
+    on them, the stand-in, unless real ones are asked for. None where it cannot be had; one line
+    says so.
 
     Raises :class:`UserError` where real data are asked for, and for damaged files.
     """
+    cells = [cell_settings(dataset, c, table, plan.train) for c in plan.conditions]
     try:
-        load()
+        data = load_data(cells[0], plan.data)
+        if plan.train or plan.data != "auto" or any(may_test(cell, 0, data) for cell in cells):
+            return data
+        return load_data(cells[0], "embedded")
     except AbsentError as error:
         if plan.data == "real":
             raise
         print(f"{PRINTED[dataset]} is left out: {error}")
-        return False
-    return True
+        return None
 
 
-def quick_network(
-    settings: Settings, seed: int, plan: Plan, load: Callable[[], DataSet]
-) -> Checkpoint:
-    """A network trained in the quick profile, now or in an earlier run."""
+def quick_network(settings: Settings, seed: int, plan: Plan, data: DataSet) -> Checkpoint:
+    """A small network trained now or in an earlier run."""
     folder = plan.out / "networks"
     args = argparse.Namespace(
         seed=seed,
@@ -170,13 +165,43 @@ def quick_network(
     )
     group = Distributed(0, 1, plan.device)
     with contextlib.redirect_stdout(io.StringIO()):
-        return read_network(run_trial(settings, args, group, "auto", load))
+        path = run_trial(settings, args, group, "auto", lambda: data)
+    return _checked(read_network(path))
 
 
-def shipped_network(settings: Settings, seed: int) -> Checkpoint | None:
+def shipped_network(name: str) -> Checkpoint | None:
     """A trained network, None where there is none."""
-    path = network_file(MODEL, network_name(settings, seed), CHECKPOINTS)
-    return read_network(path) if path.exists() else None
+    path = network_file(MODEL, name, CHECKPOINTS)
+    return _checked(read_network(path)) if path.exists() else None
+
+
+def _checked(network: Checkpoint) -> Checkpoint:
+    check_metadata(network, METADATA)
+    return network
+
+
+def may_test(settings: Settings, seed: int, data: DataSet) -> Checkpoint | None:
+    """The trained network that may be tested on these data, see
+    :func:`datasets.sources.tested_on`; None where there is none."""
+    for ending in ("", STAND_IN):
+        network = shipped_network(network_name(settings, seed, ending))
+        if network is None:
+            continue
+        with contextlib.suppress(NotThereError):
+            tested_on(network.name, network.metadata["data"]["source"], data.about["source"])
+            return network
+    return None
+
+
+def tested_network(settings: Settings, seed: int, plan: Plan, data: DataSet) -> Checkpoint | None:
+    """The same with the scores of a test now in place of those of its training."""
+    network = may_test(settings, seed, data)
+    if network is None:
+        return None
+    found = score_again(network, data, plan.device)
+    about = {"test_accuracy": found.accuracy, "rates": found.rates, "dead": found.dead}
+    tested = {"data": data.about, "tested": len(data.test_indices)}
+    return replace(network, metadata={**network.metadata, **about, **tested})
 
 
 def cell_networks(
@@ -187,25 +212,27 @@ def cell_networks(
     In the quick profile a data set that is not there is left out, unless real data are asked for.
     """
     total = len(plan.datasets) * len(plan.conditions) * plan.trials
+    full = plan.profile == "full"
     with progress(total=total, unit="network") as bar:
         for dataset in plan.datasets:
-            first = cell_settings(dataset, plan.conditions[0], table, plan.profile)
-            load = functools.cache(functools.partial(load_data, first, plan.data))
-            if plan.profile == "quick" and not is_there(dataset, plan, load):
+            data = None if full else data_of(dataset, plan, table)
+            if data is None and not full:
                 bar.update(len(plan.conditions) * plan.trials)
                 continue
             for condition in plan.conditions:
                 bar.set_description(f"{PRINTED[dataset]}, {condition}")
-                settings = cell_settings(dataset, condition, table, plan.profile)
-                seeds = range(plan.trials)
-                if plan.profile == "full":
-                    found = [shipped_network(settings, seed) for seed in seeds]
-                    command = f"python -m snn_tha.run --dataset {dataset}{FLAGS[condition]}"
-                    reason = f"not trained; {command} does it"
-                else:
-                    found = [quick_network(settings, seed, plan, load) for seed in seeds]
-                    reason = ""
-                bar.update(plan.trials)
+                settings = cell_settings(dataset, condition, table, plan.train)
+                found = []
+                for seed in range(plan.trials):
+                    if data is None:
+                        found.append(shipped_network(network_name(settings, seed)))
+                    else:
+                        get = quick_network if plan.train else tested_network
+                        found.append(get(settings, seed, plan, data))
+                    bar.update()
+                command = f"python -m snn_tha.run --dataset {dataset}{FLAGS[condition]}"
+                on = f" on {data.about['source']}" if data is not None else ""
+                reason = f"not trained{on}; {command} does it"
                 yield dataset, condition, [net for net in found if net is not None], reason
 
 
@@ -213,7 +240,7 @@ def cell_networks(
 
 
 def compute(plan: Plan, table: TableSettings) -> tuple[Record, dict[str, np.ndarray]]:
-    """Train or find the networks and read what they reached.
+    """Find, test or train the networks and read what they reached.
 
     Returns:
         the record, and for every cell that has networks ``"dataset-condition-accuracy"``,
@@ -261,13 +288,14 @@ def measurements(dataset: str, condition: str, networks: list[Checkpoint]) -> li
         "checkpoint": networks[0].sha256[:12],
     }
     epochs = ", ".join(f"epoch {m['epoch']} of {m['epochs']}" for m in about)
+    tested = f"; tested on {about[0]['tested']} samples" if "tested" in about[0] else ""
     found = [
         mean_measurement(
             f"{title}: test accuracy",
             [100 * m["test_accuracy"] for m in about],
             unit="%",
             seconds=sum(m["seconds"] for m in about),
-            note=f"{epochs}; the time is that of the trainings",
+            note=f"{epochs}{tested}; the time is that of the trainings",
             **common,
         )
     ]
@@ -370,7 +398,12 @@ def _parser(table: TableSettings) -> argparse.ArgumentParser:
         "snn_tha.figures.table1",
         __doc__,
         "snn_tha_table1",
-        "quick: few samples and epochs, trained here; full: the networks in checkpoints/snn_tha",
+        "quick: the networks in checkpoints/snn_tha, tested; full: their scores, all seeds",
+    )
+    parser.add_argument(
+        "--train",
+        action="store_true",
+        help="quick: train networks on few samples for a few epochs and show them instead",
     )
     parser.add_argument("--datasets", nargs="+", default=table.datasets, metavar="NAME")
     parser.add_argument("--conditions", nargs="+", default=table.conditions, metavar="NAME")
@@ -390,12 +423,17 @@ def plan_from(args: argparse.Namespace, table: TableSettings) -> Plan:
     ):
         for name in given:
             check_choice(what, name, known)
+    if args.train and args.profile == "full":
+        raise UserError(
+            "--train is of the quick profile; python -m snn_tha.run trains for the full"
+        )
     default = table.quick_trials if args.profile == "quick" else table.full_trials
     trials = default if args.trials is None else args.trials
     if trials < 1:
         raise UserError(f"--trials is {trials}; give 1 or more")
     return Plan(
         args.profile,
+        args.train,
         tuple(args.datasets),
         tuple(args.conditions),
         trials,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from common import checkpoints
@@ -78,6 +79,41 @@ def test_packed_signs_are_the_signs(tmp_path: Path) -> None:
     assert found.metadata == METADATA
     save_checkpoint(tmp_path / "again.safetensors", found.tensors, METADATA, {"weight", "more"})
     assert sha256_of(tmp_path / "again.safetensors") == found.sha256
+
+
+def test_deflated_halves_are_the_numbers_in_float16(tmp_path: Path) -> None:
+    tensors = {"weight": 0.1 * torch.randn(70, 50), "scalar": torch.tensor(3.0)}
+    tensors |= {"none": torch.zeros(0, 4), "signs": torch.randn(9), "count": torch.tensor(7)}
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, tensors, METADATA, {"signs"}, {"weight", "scalar", "none"})
+    found = load_checkpoint(path)
+    for name in ("weight", "scalar", "none"):
+        assert torch.equal(found.tensors[name], tensors[name].half())
+        assert found.tensors[name].dtype == torch.float16
+    assert torch.equal(found.tensors["signs"], torch.where(tensors["signs"] >= 0, 1.0, -1.0))
+    assert found.tensors["count"] == 7 and found.metadata == METADATA
+    with safe_open(path, framework="pt") as file:
+        assert len(file.get_tensor("weight")) < 0.95 * 2 * 70 * 50
+
+
+@pytest.mark.parametrize("shape", [[70, 49], [70, 51], [10**9, 10**10], [3500, -1]])
+@pytest.mark.parametrize("key", ["packed_signs", "deflated_halves"])
+def test_packed_tensors_of_another_shape_are_damage(tmp_path: Path, key: str, shape) -> None:
+    names = {"packed_signs": (["weight"], []), "deflated_halves": ([], ["weight"])}[key]
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, {"weight": torch.randn(70, 50)}, METADATA, *names)
+    with safe_open(path, framework="pt") as file:
+        stored = {"weight": file.get_tensor("weight")}
+    save_checkpoint(path, stored, {**METADATA, key: {"weight": shape}})
+    with pytest.raises(UserError, match=r"is damaged .*'weight' has not the"):
+        load_checkpoint(path)
+
+
+def test_numbers_of_deflated_halves_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, {"weight": torch.tensor([1.0, 1e6])}, METADATA, halves=["weight"])
+    with pytest.raises(UserError, match="not finite"):  # 1e6 is none of float16's numbers
+        load_checkpoint(path)
 
 
 def test_equal_content_gives_equal_files(tmp_path: Path) -> None:

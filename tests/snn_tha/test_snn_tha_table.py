@@ -1,5 +1,7 @@
 """The table of conditions: what is trained, read, drawn and refused."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,12 @@ import torch
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.results import load_results
 from common.settings import load_settings, to_dict
+from datasets.choices import EMBEDDED_DIGITS
 from snn_tha.config import FOLDER, tha_settings
+from snn_tha.data import load_data
 from snn_tha.figures import table1
 from snn_tha.train import build_network
+from snn_tha.trained import score_again
 
 TABLE = load_settings(table1.TableSettings, FOLDER / "table1.yaml")
 
@@ -25,14 +30,30 @@ def curve(factor=1.0):
             "rates": [0.02 * epoch, 0.04, 0.3],
             "dead": [0.25, 0.1 * epoch, 0.0],
             "seconds": 10.0 * epoch,
+            "optimizer_steps": 100 * epoch,
         }
         for epoch in (1, 2)
     ]
 
 
-def write_network(folder, condition, seed=0, factor=1.0, changed=None, **more):
+def tiny_settings(dataset, overrides=None):
+    """A tiny network for few steps in place of the published one."""
+    tiny = {
+        "input": {"steps": 4, "test_steps": 4},
+        "network": {"convolutions": [2], "dropout": [0, 0]},
+        "neuron": {key: [0.5, 0.5] for key in ("thr_start", "thr_added", "thr_full_precision")}
+        | {"alpha": [0.1, 0.1]},
+    }
+    for key, value in (overrides or {}).items():
+        tiny[key] = {**tiny.get(key, {}), **value}
+    return tha_settings(dataset, tiny)
+
+
+def write_network(
+    folder, condition, seed=0, factor=1.0, changed=None, make=tha_settings, ending="", **more
+):
     """A checkpoint of a training on MNIST, with a log and an untrained network."""
-    settings = tha_settings("mnist", table1.OVERRIDES[condition])
+    settings = make("mnist", table1.OVERRIDES[condition])
     lines = curve(factor)
     about = {
         "model": "snn_tha",
@@ -45,8 +66,9 @@ def write_network(folder, condition, seed=0, factor=1.0, changed=None, **more):
         "curve": lines,
         **{key: value for key, value in lines[1].items() if key != "seconds"},
     }
-    name = table1.network_name(settings, seed)
-    tensors = build_network(settings, (1, 28, 28), 10).state_dict()
+    name = table1.network_name(settings, seed, ending)
+    start = torch.Generator().manual_seed(0)
+    tensors = build_network(settings, (1, 28, 28), 10, start).state_dict()
     path = folder / "snn_tha" / f"{name}.safetensors"
     save_checkpoint(path, tensors | (changed or {}), {**about, **more})
     return path
@@ -108,26 +130,65 @@ def test_the_drawing_shows_the_numbers(networks, tmp_path):
         assert ax.get_ylabel()
 
 
+def test_the_quick_table_tests_what_was_trained_on_these_data(tmp_path, monkeypatch, capsys):
+    """On the 5 000 images: not the network that has seen all of MNIST; no dashes for clothes."""
+    monkeypatch.setattr(table1, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(table1, "tha_settings", tiny_settings)
+    write_network(tmp_path, "annealing", make=tiny_settings)
+    stand_in = {"make": tiny_settings, "ending": "_embedded", "data": {"source": EMBEDDED_DIGITS}}
+    path = write_network(tmp_path, "annealing", **stand_in)
+    write_network(tmp_path, "start", make=tiny_settings)
+    out = tmp_path / "out"
+    flags = ["--conditions", "start", "annealing", "--data", "embedded", "--out", str(out)]
+    assert table1.main([*flags, "--datasets", "mnist", "fmnist"]) == 0
+    record, arrays = load_results(out)
+    found = measured(record)
+    accuracy = found["MNIST, binarised, thresholds annealed: test accuracy"]
+    data = load_data(tiny_settings("mnist"), "embedded")
+    again = score_again(load_checkpoint(path), data, "cpu")
+    assert accuracy.value == pytest.approx(100 * again.accuracy) != pytest.approx(80)
+    assert arrays["mnist-annealing-rate"] == pytest.approx([again.rates[0]])
+    assert accuracy.data == EMBEDDED_DIGITS and "tested on 1000 samples" in accuracy.note
+    assert list(record.checkpoints) == ["mnist_embedded"]
+    refused = found["MNIST, binarised, thresholds fixed at the start values: test accuracy"]
+    assert refused.value is None and "not trained on MNIST, 5 000 images" in refused.note
+    assert not any("Fashion" in what for what in found), "no row of dashes"
+    said = capsys.readouterr().out
+    assert said.count("Fashion-MNIST is left out: Fashion-MNIST has no embedded stand-in") == 1
+
+
+def test_without_networks_of_the_real_data_the_stand_in_is_tested(tmp_path, monkeypatch):
+    """As for recordings of which no network is shipped; unless real data are asked for."""
+    monkeypatch.setattr(table1, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(table1, "tha_settings", tiny_settings)
+    write_network(tmp_path, "annealing", make=tiny_settings, data={"source": EMBEDDED_DIGITS})
+    stand_in = load_data(tiny_settings("mnist"), "embedded")
+    train, test = (copy.copy(part) for part in (stand_in.train, stand_in.test))
+    train.source = test.source = "others"
+    real = stand_in._replace(train=train, test=test)
+    asked = []
+
+    def load(settings, data):
+        asked.append(data)
+        return stand_in if data == "embedded" else real
+
+    monkeypatch.setattr(table1, "load_data", load)
+    flags = ["--datasets", "mnist", "--conditions", "annealing", "--out", str(tmp_path / "out")]
+    for data, expected in (("auto", ["auto", "embedded"]), ("real", ["real"])):
+        asked.clear()
+        assert table1.main([*flags, "--data", data]) == 0
+        assert asked == expected
+        (accuracy, *_) = load_results(tmp_path / "out")[0].measurements
+        assert (accuracy.value is None) == (data == "real")
+
+
 @pytest.mark.slow
-def test_the_quick_table_trains_and_is_not_repeated(tmp_path, monkeypatch, capsys):
-    """A tiny network in place of the published one; Fashion-MNIST is not there."""
-    tiny = {
-        "input": {"steps": 4, "test_steps": 4},
-        "network": {"convolutions": [2], "dropout": [0, 0]},
-        "neuron": {key: [0.5, 0.5] for key in ("thr_start", "thr_added", "thr_full_precision")}
-        | {"alpha": [0.1, 0.1]},
-    }
-
-    def small(dataset, overrides):
-        merged = {key: dict(value) for key, value in tiny.items()}
-        for key, value in overrides.items():
-            merged[key] = {**merged.get(key, {}), **value}
-        return tha_settings(dataset, merged)
-
-    monkeypatch.setattr(table1, "tha_settings", small)
+def test_the_quick_table_trains_and_is_not_repeated(tmp_path, monkeypatch):
+    """A tiny network in place of the published one."""
+    monkeypatch.setattr(table1, "tha_settings", tiny_settings)
     out = tmp_path / "out"
     flags = [
-        "--datasets", "mnist", "fmnist", "--conditions", "start", "annealing", "--data",
+        "--train", "--datasets", "mnist", "--conditions", "start", "annealing", "--data",
         "embedded", "--out", str(out),
     ]  # fmt: skip
     assert table1.main(flags) == 0
@@ -135,9 +196,6 @@ def test_the_quick_table_trains_and_is_not_repeated(tmp_path, monkeypatch, capsy
     found = measured(record)
     annealed = found["MNIST, binarised, thresholds annealed: test accuracy"]
     assert annealed.value > 0 and annealed.data == "MNIST, 5 000 images"
-    assert not any("Fashion" in what for what in found), "no row of dashes"
-    said = capsys.readouterr().out
-    assert said.count("Fashion-MNIST is left out: Fashion-MNIST has no embedded stand-in") == 1
     path = out / "networks" / "mnist.safetensors"
     trained = load_checkpoint(path)
     assert len(trained.metadata["curve"]) == TABLE.quick_epochs
@@ -181,6 +239,7 @@ def test_metadata_that_lack_a_part(part, tmp_path, monkeypatch, capsys):
         (["--datasets", "cifar"], "unknown data set 'cifar'"),
         (["--conditions", "best"], "unknown condition 'best'"),
         (["--trials", "0"], "--trials is 0"),
+        (["--profile", "full", "--train"], "--train is of the quick profile"),
     ],
 )
 def test_flags_that_cannot_work(flags, says, tmp_path, capsys):
