@@ -3,8 +3,8 @@
     python -m common.ship runs/gust/shapes_3 [--name shapes_3_long]
 
 For maintainers. The scores of the network that is there and of the new one are shown; git keeps the
-old one. Shipped files are small: float16 in place of float32, deflated, and one bit for a binary
-weight.
+old one. Shipped files are small: weights in float16 in place of float32, deflated, and one bit for
+a binary weight.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ _BINARY = re.compile(r"(convolutions|linears)\.\d+\.weight")
 
 
 def write_compact(checkpoint: Checkpoint, target: Path) -> None:
-    """Write a checkpoint with real numbers in float16 and the signs of binary weights alone."""
+    """Write a checkpoint with matrices of real weights in float16 and the signs of binary weights
+    alone; biases and the like are few and stay as they are."""
     settings = checkpoint.metadata["settings"]
     binary = checkpoint.metadata["model"] == "snn_tha" and settings["network"]["binarize"]
     tensors = checkpoint.tensors
     signs = {name for name in tensors if binary and _BINARY.fullmatch(name)}
-    halves = {name for name, tensor in tensors.items() if tensor.is_floating_point()} - signs
+    halves = {name for name, x in tensors.items() if x.is_floating_point() and x.dim() > 1} - signs
     save_checkpoint(target, tensors, checkpoint.metadata, signs, halves)
 
 
