@@ -65,7 +65,7 @@ refused hebbian_snn python memorizing_associations_task.py --resume="../$net" --
 
 images="--data embedded --train_samples 20 --test_samples 10 --steps 3 --test_steps 3"
 run snn_tha/mnist python run.py --epochs 1 --batch_size 10 --backend reference $images
-made runs/snn_tha/mnist/network.safetensors results/snn_tha_runs/mnist{,_t0,_log}.csv
+made runs/snn_tha/mnist_embedded/network.safetensors results/snn_tha_runs/mnist_embedded{,_t0,_log}.csv
 run scripts/dasbe python train_net.py bars --epochs 1 --steps_per_epoch 1
 made runs/dasbe/bars/network.safetensors
 small="--epochs 1 --images 40 --batch_size 20 --score_images 2 --backend reference"
