@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+pytest.register_assert_rewrite("hebbian_runs", "interruption", "two_machines")
+
 
 @pytest.fixture(autouse=True)
 def stand_ins_are_announced_again() -> None:

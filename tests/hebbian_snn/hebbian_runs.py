@@ -11,6 +11,7 @@ import torch
 from common.checkpoints import load_checkpoint, load_training_state
 from common.paths import ROOT
 from hebbian_snn import memorizing_associations_task as task
+from hebbian_snn.relu_layers import BatchNorm
 
 
 def words(text):
@@ -124,6 +125,9 @@ def check_questions(one, more, dtype=torch.float32, error=1e-5, samples=range(6)
             )
         )
     network = more.build(torch.Generator().manual_seed(0)).to(dtype)
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.eval()  # the statistics of a batch are those of all the images asked at once
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if name.split(".")[0] in ("memory", "hidden", "pixels"):

@@ -477,16 +477,18 @@ def test_networks_of_the_stand_in_are_shown_where_data_are_absent(tmp_path, caps
             "",
             ["omniglot_frozen", "omniglot"],
             (20, 100),
-            lambda plan: (plan, {}),
+            lambda plan: (SimpleNamespace(measurements=[], plan=plan), {}),
             lambda plan, arrays: None,
             [*argv, "--out", str(tmp_path)],
         )
 
     monkeypatch.setattr(comparison, "networks_there", networks_there)
-    monkeypatch.setattr(comparison, "report_results", lambda out, plan, *_: shown.append(plan))
+    monkeypatch.setattr(
+        comparison, "report_results", lambda out, record, *_: shown.append(record.plan)
+    )
     make([])
     assert asked == [[f"omniglot{x}{y}" for x in ("_frozen", "")] for y in ("", "_embedded")]
-    (plan,) = shown
+    plan = shown[0].plan
     assert plan.networks == {"omniglot_frozen_embedded": "a network"}
     assert plan.missing.keys() == {"omniglot_embedded"}
     assert "stand-ins are tested: trained on other data" in capsys.readouterr().out
