@@ -63,8 +63,8 @@ def test_two_processes_take_the_steps_of_one(more, tmp_path):
 def test_two_processes_of_256_take_the_steps_of_one_of_512(tmp_path):
     """Two steps: later a sum that is rounded otherwise moves a spike, and the weights part."""
     paper = words("""--sequence_length 3 --num_classes 3 --num_time_steps 100 --embedding_size 80
-        --memory_size 100 --thr 0.1 --training_size 1024 --batch_size 512 --validation_size 64
-        --test_size 64 --start_epoch 0 --epochs 1""")
+        --memory_size 100 --thr 0.1 --training_size 512 --batch_size 512 --validation_size 64
+        --test_size 64 --start_epoch 1 --epochs 2""")
     alone, both = tmp_path / "alone", tmp_path / "both"
     assert run(alone, *paper) == 0
     statuses, errors = wait(two_ranks(both, *paper), 400)
