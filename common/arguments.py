@@ -8,12 +8,30 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of the description; of the spellings of a flag (``--learning_rate``,
+    ``--learning-rate``, ``--no-...``) it shows the first."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        everything = list(action.option_strings)
+        shown: list[str] = []
+        for word in everything:
+            alike = any(word.replace("-", "_") == other.replace("-", "_") for other in shown)
+            if not alike and not word.startswith("--no-"):
+                shown.append(word)
+        action.option_strings = shown
+        try:
+            return super()._format_action_invocation(action)
+        finally:
+            action.option_strings = everything
+
+
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` that keeps the line breaks of its description and, in place of the
     usage of all flags, ends with one sentence and exit status 2."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", Formatter)
         super().__init__(**options)
 
     def parse_args(  # type: ignore[override]

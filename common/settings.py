@@ -5,18 +5,18 @@ values, one level deep::
 
     @dataclass(frozen=True)
     class TrainingSettings:
-        learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
-        milestones: dict[int, float] = field(metadata={"help": "epoch -> factor of the rate"})
+        learning_rate: float = option("step size of Adam", minimum=0)
+        milestones: dict[int, float] = option("epoch -> factor of the rate")
 
     @dataclass(frozen=True)
     class Settings:
-        dataset: str = field(metadata={"help": "what to learn", "choices": ("bars", "shapes")})
+        dataset: str = option("what to learn", choices=("bars", "shapes"))
         training: TrainingSettings
 
 Values are ``int``, ``float``, ``str``, ``bool``, a ``tuple`` or ``list`` of one of these, a
-``dict`` from one to another, or ``X | None``. The metadata ``help``, ``choices``, ``minimum`` and
-``maximum`` (both inclusive) are optional; what depends on several values is checked in the
-class's ``__post_init__``, which raises ``ValueError``.
+``dict`` from one to another, or ``X | None``. What depends on several values is checked in the
+class's ``__post_init__``, which raises ``ValueError``. A field without :func:`option` is a value of
+the file that has no flag.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,28 @@ from common.protocol import paper_values
 T = TypeVar("T")
 
 _WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+_PLURALS = {int: "integers", float: "numbers", str: "words", bool: "true or false"}
+
+
+def option(
+    help: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    choices: Sequence | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    some: bool = False,
+) -> Any:
+    """A field of a settings class that is a flag as well.
+
+    Args:
+        help: what it means, for ``--help``. default: where no file gives a value.
+        choices: all values that are allowed. minimum, maximum: of the value, both inclusive.
+        some: a list must not be empty.
+    """
+    limits = {"choices": choices, "minimum": minimum, "maximum": maximum, "some": some or None}
+    given = {name: value for name, value in limits.items() if value is not None}
+    return dataclasses.field(default=default, metadata={"help": help, **given})
 
 
 @dataclass(frozen=True)
@@ -53,10 +75,10 @@ class _Kind:
 
     def __str__(self) -> str:
         if self.container is dict:
-            text = f"a mapping from {_WORDS[self.key]} to {_WORDS[self.item]}"
+            text = f"a mapping from {_PLURALS[self.key]} to {_PLURALS[self.item]}"
         elif self.container:
-            count = "" if self.length is None else f"{self.length} times "
-            text = f"a list of {count}{_WORDS[self.item]}"
+            count = "" if self.length is None else f"{self.length} "
+            text = f"a list of {count}{_PLURALS[self.item]}"
         else:
             text = _WORDS[self.item]
         return f"{text} or none" if self.optional else text
@@ -98,15 +120,26 @@ def load_settings(
     return from_dict(cls, merged, f"{path} with the flags given")
 
 
-def from_dict(cls: type[T], mapping: Any, source: str = "settings") -> T:
+def from_dict(
+    cls: type[T],
+    mapping: Any,
+    source: str = "settings",
+    *,
+    flags: Collection[str] = (),
+    ready: Mapping[str, Any] | None = None,
+) -> T:
     """Build ``cls`` from a nested mapping; ``source`` names its origin in error messages.
 
     Fields with a default may be left out. A class method ``migrated(mapping)`` of ``cls`` reads
     what earlier versions wrote. Raises :class:`UserError` as :func:`load_settings`.
+
+    Args:
+        flags: names of values that were given as flags, and are called so in error messages.
+        ready: further fields, which are taken as they are.
     """
     if isinstance(mapping, Mapping) and hasattr(cls, "migrated"):
         mapping = cls.migrated(mapping)
-    return _build(cls, mapping, source, prefix="")
+    return _build(cls, mapping, source, "", flags, ready or {})
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
@@ -133,26 +166,31 @@ def differences(there: Any, here: Any) -> list[str]:
 # -------------------------------------------------------------------------- the command line
 
 
-def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, cls: type, defaults: Any = None, title: str = "general"
+) -> None:
     """Add one flag for every value of ``cls``: ``--learning_rate``, also ``--learning-rate``.
 
     A flag that is not given leaves no trace in the namespace, so the file's value holds. Lists
     take several words (``--sizes 3 5``), mappings pairs (``--milestones 60=0.5 100=0.1``), and
     ``none`` empties an optional value. Raises ``ValueError`` when two sections share a name.
+
+    Args:
+        defaults: the file's values, shown by ``--help``: settings, or a mapping from names to what
+            is shown. title: of the values that are in no section.
     """
     groups: dict[str | None, Any] = {}
+    shown = _shown_defaults(defaults)
     for leaf in _leaves(cls):
         if leaf.section not in groups:
-            groups[leaf.section] = parser.add_argument_group(
-                f"{leaf.section or 'general'} settings"
-            )
+            groups[leaf.section] = parser.add_argument_group(f"{leaf.section or title} settings")
         names = dict.fromkeys([f"--{leaf.name}", f"--{leaf.name.replace('_', '-')}"])
         groups[leaf.section].add_argument(
             *names,
             dest=leaf.name,
             default=argparse.SUPPRESS,
-            help=_help(leaf),
-            **_argparse_options(leaf.kind),
+            help=_help(leaf, shown.get(leaf.name)),
+            **_argparse_options(leaf.kind, leaf.metadata),
         )
 
 
@@ -204,7 +242,7 @@ class Switch(argparse.Action):
         setattr(namespace, self.dest, words[word] != off)
 
 
-def _argparse_options(kind: _Kind) -> dict[str, Any]:
+def _argparse_options(kind: _Kind, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if kind.item is bool and kind.container is None:
         return {"action": Switch}
     metavar = {int: "INT", float: "FLOAT", str: "TEXT", bool: "BOOL"}[kind.item]
@@ -229,15 +267,44 @@ def _argparse_options(kind: _Kind) -> dict[str, Any]:
     if kind.container is None:
         return {"type": value, "metavar": metavar}
     pair = f"KEY={metavar}" if kind.container is dict else metavar
-    return {"type": value, "metavar": pair, "nargs": "*"}
+    return {"type": value, "metavar": pair, "nargs": "+" if metadata.get("some") else "*"}
 
 
-def _help(leaf: _Leaf) -> str:
+def _shown_defaults(defaults: Any) -> dict[str, str]:
+    """What ``--help`` shows as defaults, by the names of the values."""
+    if dataclasses.is_dataclass(defaults):
+        parts = {key: value for key, value in vars(defaults).items()}
+        inner = {
+            k: v
+            for part in parts.values()
+            if dataclasses.is_dataclass(part)
+            for k, v in vars(part).items()
+        }
+        return {key: in_words(value) for key, value in (parts | inner).items()}
+    return dict(defaults or {})
+
+
+def in_words(value: Any) -> str:
+    """A value as one types it behind its flag."""
+    if value is None or (isinstance(value, Sequence | Mapping) and len(value) == 0):
+        return "none"
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={in_words(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(in_words, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _help(leaf: _Leaf, default: str | None) -> str:
     choices = leaf.metadata.get("choices")
-    parts = [leaf.metadata.get("help", ""), f"({leaf.kind}"]
-    parts[-1] += f": {', '.join(map(str, choices))}" if choices else ""
-    parts[-1] += "; default: as in the settings file)"
-    return " ".join(filter(None, parts)).replace("%", "%%")
+    parts = [str(leaf.kind).removeprefix("a ")] if leaf.kind.container else []
+    parts += [", ".join(map(str, choices))] if choices else []
+    parts += ["or none"] if leaf.kind.optional and not leaf.kind.container else []
+    parts += [f"default: {default}"] if default is not None else []
+    text = leaf.metadata.get("help", "") + (f" ({'; '.join(parts)})" if parts else "")
+    return text.strip().replace("%", "%%")
 
 
 # ------------------------------------------------------------------------------- the parts
@@ -254,8 +321,9 @@ def _leaves(cls: type) -> list[_Leaf]:
             leaves += [
                 _Leaf(f.name, field.name, _kind(inner[f.name]), f.metadata)
                 for f in dataclasses.fields(hint)
+                if "help" in f.metadata
             ]
-        else:
+        elif "help" in field.metadata:
             leaves.append(_Leaf(field.name, None, _kind(hint), field.metadata))
     names = [leaf.name for leaf in leaves]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -284,20 +352,28 @@ def _kind(hint: Any) -> _Kind:
     raise TypeError(f"settings cannot hold a value of type {hint}")
 
 
-def _build(cls: type[T], mapping: Any, source: str, prefix: str) -> T:
+def _build(
+    cls: type[T],
+    mapping: Any,
+    source: str,
+    prefix: str,
+    flags: Collection[str] = (),
+    ready: Mapping[str, Any] = types.MappingProxyType({}),
+) -> T:
     if not isinstance(mapping, Mapping):
         what = f"the section {prefix[:-1]!r}" if prefix else "this"
         raise UserError(f"{source}: {what} must be a mapping of setting: value pairs")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in ready}
     hints = typing.get_type_hints(cls)
     for key in mapping:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
             raise UserError(f"{source}: unknown setting '{prefix}{key}'; {advice}")
-    values = {}
+    values = dict(ready)
     for name, field in fields.items():
-        hint, where = hints[name], f"{source}: setting '{prefix}{name}'"
+        hint = hints[name]
+        where = f"--{name}" if name in flags else f"{source}: setting '{prefix}{name}'"
         if name in mapping and dataclasses.is_dataclass(hint):
             values[name] = _build(hint, mapping[name], source, f"{prefix}{name}.")
         elif name in mapping:
@@ -323,6 +399,8 @@ def _checked(value: Any, kind: _Kind, metadata: Mapping[str, Any], where: str) -
         items = [value]
     else:
         items = list(value.values() if kind.container is dict else value)
+    if metadata.get("some") and not items:
+        raise UserError(f"{where} must not be empty")
     choices = metadata.get("choices")
     lowest, highest = metadata.get("minimum"), metadata.get("maximum")
     for item in items:
