@@ -74,13 +74,18 @@ class RunFiles:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --seed, --device, --name, --out, --partial, --overwrite and --snapshot."""
-    parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and noise")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="random seed for initialisation, order and noise (default: 0)",
+    )
     add_protocol(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--name",
-        help="of the run: it writes to runs/<package>/NAME (default: after what is trained; other "
-        "settings than those of the run of that name get -2, -3, ... added)",
+        help="name of the run, which writes to runs/<package>/NAME (default: after what is "
+        "trained; other settings than those of the run of that name get -2, -3, ... added)",
     )
     parser.add_argument("--out", type=Path, help="checkpoint to write in place of the run's")
     parser.add_argument(

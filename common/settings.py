@@ -15,8 +15,7 @@ values, one level deep::
 
 Values are ``int``, ``float``, ``str``, ``bool``, a ``tuple`` or ``list`` of one of these, a
 ``dict`` from one to another, or ``X | None``. What depends on several values is checked in the
-class's ``__post_init__``, which raises ``ValueError``. A field without :func:`option` is a value of
-the file that has no flag.
+class's ``__post_init__``, which raises ``ValueError``.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import difflib
 import math
 import types
 import typing
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,17 +50,19 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     some: bool = False,
+    kw_only: bool = False,
 ) -> Any:
-    """A field of a settings class that is a flag as well.
+    """A field of a settings class: its help and its limits.
 
     Args:
         help: what it means, for ``--help``. default: where no file gives a value.
         choices: all values that are allowed. minimum, maximum: of the value, both inclusive.
-        some: a list must not be empty.
+        some: a list must not be empty. kw_only: as of ``dataclasses.field``.
     """
     limits = {"choices": choices, "minimum": minimum, "maximum": maximum, "some": some or None}
     given = {name: value for name, value in limits.items() if value is not None}
-    return dataclasses.field(default=default, metadata={"help": help, **given})
+    made = {"default_factory": default.copy} if isinstance(default, dict) else {"default": default}
+    return dataclasses.field(**made, kw_only=kw_only, metadata={"help": help, **given})
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,8 @@ def add_arguments(
     ``none`` empties an optional value. Raises ``ValueError`` when two sections share a name.
 
     Args:
-        defaults: the file's values, shown by ``--help``: settings, or a mapping from names to what
-            is shown. title: of the values that are in no section.
+        defaults: the file's values, shown by ``--help``: settings, a mapping from names to what
+            is shown, or a text for all. title: of the values that are in no section.
     """
     groups: dict[str | None, Any] = {}
     shown = _shown_defaults(defaults)
@@ -189,7 +191,7 @@ def add_arguments(
             *names,
             dest=leaf.name,
             default=argparse.SUPPRESS,
-            help=_help(leaf, shown.get(leaf.name)),
+            help=_help(leaf, shown[leaf.name]),
             **_argparse_options(leaf.kind, leaf.metadata),
         )
 
@@ -270,18 +272,16 @@ def _argparse_options(kind: _Kind, metadata: Mapping[str, Any]) -> dict[str, Any
     return {"type": value, "metavar": pair, "nargs": "+" if metadata.get("some") else "*"}
 
 
-def _shown_defaults(defaults: Any) -> dict[str, str]:
+def _shown_defaults(defaults: Any) -> Mapping[str, str | None]:
     """What ``--help`` shows as defaults, by the names of the values."""
+    if isinstance(defaults, str):
+        return defaultdict(lambda: defaults)
     if dataclasses.is_dataclass(defaults):
-        parts = {key: value for key, value in vars(defaults).items()}
-        inner = {
-            k: v
-            for part in parts.values()
-            if dataclasses.is_dataclass(part)
-            for k, v in vars(part).items()
-        }
-        return {key: in_words(value) for key, value in (parts | inner).items()}
-    return dict(defaults or {})
+        values = dict(vars(defaults))
+        for section in filter(dataclasses.is_dataclass, vars(defaults).values()):
+            values |= vars(section)
+        defaults = {key: in_words(value) for key, value in values.items()}
+    return defaultdict(lambda: None, defaults or {})
 
 
 def in_words(value: Any) -> str:
@@ -294,12 +294,13 @@ def in_words(value: Any) -> str:
         return " ".join(f"{key}={in_words(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return " ".join(map(in_words, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _help(leaf: _Leaf, default: str | None) -> str:
     choices = leaf.metadata.get("choices")
-    parts = [str(leaf.kind).removeprefix("a ")] if leaf.kind.container else []
+    is_list = leaf.kind.container in (list, tuple)
+    parts = [str(leaf.kind).removeprefix("a ")] if is_list else []
     parts += [", ".join(map(str, choices))] if choices else []
     parts += ["or none"] if leaf.kind.optional and not leaf.kind.container else []
     parts += [f"default: {default}"] if default is not None else []
@@ -321,9 +322,8 @@ def _leaves(cls: type) -> list[_Leaf]:
             leaves += [
                 _Leaf(f.name, field.name, _kind(inner[f.name]), f.metadata)
                 for f in dataclasses.fields(hint)
-                if "help" in f.metadata
             ]
-        elif "help" in field.metadata:
+        else:
             leaves.append(_Leaf(field.name, None, _kind(hint), field.metadata))
     names = [leaf.name for leaf in leaves]
     repeated = sorted({name for name in names if names.count(name) > 1})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.memory import check_memory
-from common.settings import load_settings
+from common.settings import load_settings, option
 from datasets.catalogue import find
 
 FOLDER = Path(__file__).parent / "settings"
@@ -21,23 +21,21 @@ _OTHERS = ("table", "figure")
 class NetworkSettings:
     """The autoencoder (paper, section 3.2)."""
 
-    kind: str = field(
-        metadata={
-            "help": "kind of autoencoder",
-            "choices": (
-                "autoencoder",
-                "convolutional",
-                "spiking_code",
-                "contrastive",
-                "recurrent",
-            ),
-        }
+    kind: str = option(
+        "kind of autoencoder",
+        choices=(
+            "autoencoder",
+            "convolutional",
+            "spiking_code",
+            "contrastive",
+            "recurrent",
+        ),
     )
-    encoder_widths: tuple[int, ...] = field(
-        metadata={"help": "units of the encoder's layers; the last is the code", "minimum": 1}
+    encoder_widths: tuple[int, ...] = option(
+        "units of the encoder's layers; the last is the code", minimum=1
     )
-    decoder_widths: tuple[int, ...] = field(
-        metadata={"help": "units of the decoder's layers from the code on", "minimum": 1}
+    decoder_widths: tuple[int, ...] = option(
+        "units of the decoder's layers from the code on", minimum=1
     )
 
     def __post_init__(self) -> None:
@@ -52,111 +50,74 @@ class NetworkSettings:
 class TrainingSettings:
     """Training on images of single objects."""
 
-    objective: str = field(
-        metadata={
-            "help": "what the network learns",
-            "choices": ("reconstruction", "contrast", "next_frame"),
-        }
+    objective: str = option(
+        "what the network learns", choices=("reconstruction", "contrast", "next_frame")
     )
-    loss: str = field(
-        metadata={
-            "help": "binary cross-entropy, mean over batch and pixels or summed",
-            "choices": ("bce_mean", "bce_sum"),
-        }
+    loss: str = option(
+        "binary cross-entropy, mean over batch and pixels or summed",
+        choices=("bce_mean", "bce_sum"),
     )
-    images: int = field(metadata={"help": "images of train_single to use", "minimum": 10})
-    batch_size: int = field(metadata={"help": "images of an optimiser step", "minimum": 1})
-    learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
-    milestones: dict[int, float] = field(
-        metadata={"help": "epoch=factor pairs by which the learning rate is multiplied"}
+    images: int = option("images of train_single to use", minimum=10)
+    batch_size: int = option("images of an optimiser step", minimum=1)
+    learning_rate: float = option("step size of Adam", minimum=0)
+    milestones: dict[int, float] = option(
+        "epoch=factor pairs by which the learning rate is multiplied"
     )
-    epochs: int = field(metadata={"help": "epochs at most", "minimum": 1})
-    patience: int = field(
-        metadata={"help": "stop after so many epochs without a better validation", "minimum": 1}
+    epochs: int = option("epochs at most", minimum=1)
+    patience: int = option("stop after so many epochs without a better validation", minimum=1)
+    noise: tuple[float, float] = option(
+        "pixels are zeroed with a probability drawn per batch from this range", minimum=0, maximum=1
     )
-    noise: tuple[float, float] = field(
-        metadata={
-            "help": "pixels are zeroed with a probability drawn per batch from this range",
-            "minimum": 0,
-            "maximum": 1,
-        }
-    )
-    steps_per_epoch: int | None = field(
+    steps_per_epoch: int | None = option(
+        "optimiser steps of an epoch, on images drawn with replacement; "
+        "none is one pass through the data",
         default=None,
-        metadata={
-            "help": "optimiser steps of an epoch, on images drawn with replacement; "
-            "none is one pass through the data",
-            "minimum": 1,
-        },
+        minimum=1,
     )
-    choose: str = field(
+    choose: str = option(
+        "keep the network with the best validation on noisy (fixed noise) or clean "
+        "input, or the last one",
         default="noisy",
-        metadata={
-            "help": "keep the network with the best validation on noisy (fixed noise) or clean "
-            "input, or the last one",
-            "choices": ("noisy", "clean", "last"),
-        },
+        choices=("noisy", "clean", "last"),
     )
-    bfloat16: bool = field(
+    bfloat16: bool = option(
+        "matrix products of the training in bfloat16 where the hardware has "
+        "them (weights stay float32)",
         default=False,
-        metadata={
-            "help": "matrix products of the training in bfloat16 where the hardware has "
-            "them (weights stay float32)"
-        },
     )
-    contraction: float = field(
+    contraction: float = option(
+        "weight of the contractive penalty on the first layer", default=0.0, minimum=0
+    )
+    interference: float = option(
+        "pixels of another image of the batch are set with a probability drawn per "
+        "image up to this (reconstruction)",
         default=0.0,
-        metadata={"help": "weight of the contractive penalty on the first layer", "minimum": 0},
+        minimum=0,
+        maximum=1,
     )
-    interference: float = field(
+    salt: float = option("pixels are set with this probability", default=0.0, minimum=0, maximum=1)
+    unroll: int = option("frames of truncated back-propagation", default=1, minimum=1)
+    contrast_weight: float = option(
+        "weight of the sum over all pairs of codes (contrast)", default=1.0, minimum=0
+    )
+    groups: tuple[str, ...] = option(
+        "groups of the dataset whose sequences are learnt (next_frame)", default=("train_single",)
+    )
+    code_terms_from: int = option(
+        "epoch from which on the following terms act", default=0, minimum=0
+    )
+    blank: float = option(
+        "share of empty images in a batch, or of empty frames", default=0.0, minimum=0, maximum=1
+    )
+    code_cost: float = option("cost of a code neuron's drive", default=0.0, minimum=0)
+    blank_code_cost: float = option(
+        "cost of a code neuron's drive in empty images", default=0.0, minimum=0
+    )
+    code_dropout: float = option(
+        "code neurons are silenced with a probability drawn per image up to this",
         default=0.0,
-        metadata={
-            "help": "pixels of another image of the batch are set with a probability drawn per "
-            "image up to this (reconstruction)",
-            "minimum": 0,
-            "maximum": 1,
-        },
-    )
-    salt: float = field(
-        default=0.0,
-        metadata={"help": "pixels are set with this probability", "minimum": 0, "maximum": 1},
-    )
-    unroll: int = field(
-        default=1, metadata={"help": "frames of truncated back-propagation", "minimum": 1}
-    )
-    contrast_weight: float = field(
-        default=1.0,
-        metadata={"help": "weight of the sum over all pairs of codes (contrast)", "minimum": 0},
-    )
-    groups: tuple[str, ...] = field(
-        default=("train_single",),
-        metadata={"help": "groups of the dataset whose sequences are learnt (next_frame)"},
-    )
-    code_terms_from: int = field(
-        default=0,
-        metadata={"help": "epoch from which on the following terms act", "minimum": 0},
-    )
-    blank: float = field(
-        default=0.0,
-        metadata={
-            "help": "share of empty images in a batch, or of empty frames",
-            "minimum": 0,
-            "maximum": 1,
-        },
-    )
-    code_cost: float = field(
-        default=0.0, metadata={"help": "cost of a code neuron's drive", "minimum": 0}
-    )
-    blank_code_cost: float = field(
-        default=0.0, metadata={"help": "the same for empty images", "minimum": 0}
-    )
-    code_dropout: float = field(
-        default=0.0,
-        metadata={
-            "help": "code neurons are silenced with a probability drawn per image up to this",
-            "minimum": 0,
-            "maximum": 1,
-        },
+        minimum=0,
+        maximum=1,
     )
 
     def __post_init__(self) -> None:
@@ -169,27 +130,27 @@ class TrainingSettings:
 class DynamicsSettings:
     """The simulation (paper, appendix)."""
 
-    window: int = field(metadata={"help": "phases T of an iteration", "minimum": 1})
-    refractory: int = field(metadata={"help": "refractory period R in steps", "minimum": 0})
-    iterations: int = field(metadata={"help": "iterations N", "minimum": 1})
+    window: int = option("phases T of an iteration", minimum=1)
+    refractory: int = option("refractory period R in steps", minimum=0)
+    iterations: int = option("iterations N", minimum=1)
 
 
 @dataclass(frozen=True)
 class PcnnSettings:
     """The pulse-coupled network, the pure-SNN baseline."""
 
-    threshold_jump: float = field(metadata={"help": "V, added to the threshold by a spike"})
-    threshold_tau: float = field(metadata={"help": "tau, decay of the threshold in steps"})
+    threshold_jump: float = option("V, added to the threshold by a spike")
+    threshold_tau: float = option("tau, decay of the threshold in steps")
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything about one dataset."""
 
-    dataset: str = field(metadata={"help": "name of the dataset"})
-    height: int = field(metadata={"help": "image rows", "minimum": 1})
-    width: int = field(metadata={"help": "image columns", "minimum": 1})
-    n_groups: int = field(metadata={"help": "groups of an image, background included"})
+    dataset: str = option("name of the dataset")
+    height: int = option("image rows", minimum=1)
+    width: int = option("image columns", minimum=1)
+    n_groups: int = option("groups of an image, background included")
     network: NetworkSettings
     training: TrainingSettings
     dynamics: DynamicsSettings

@@ -108,6 +108,10 @@ ORIGINAL_NAMES = {"corner": "corners", "shape": "shapes"}
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
+    words = [word.rpartition("=")[2] for word in (sys.argv[1:] if argv is None else argv)]
+    named = [ORIGINAL_NAMES.get(word, word) for word in words]
+    datasets = [name for name in named if name in known_datasets()]
+    shown = dataset_settings(datasets[0]) if datasets else "as in the file of --dataset"
     parser = Parser(prog="python -m dasbe.train", description=__doc__)
     parser.add_argument(
         "network", nargs="?", help="what to train, as --dataset (also: corner, shape)"
@@ -119,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default="real",
         help="for MNIST-based sets: real files, the 5 000 embedded digits, or auto (default: real)",
     )
-    add_arguments(parser, Settings)
+    add_arguments(parser, Settings, shown)
     add_distributed_arguments(parser)
     args = parser.parse_args(argv)
     if args.network is not None:

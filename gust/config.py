@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.memory import check_memory
-from common.settings import load_settings
+from common.settings import load_settings, option
 from datasets.catalogue import find
 from gust.losses import LOSSES
 
@@ -20,11 +20,11 @@ FILE = Path(__file__).parent / "settings" / "gust.yaml"
 class NetworkSettings:
     """The autoencoder."""
 
-    encoder_widths: tuple[int, ...] = field(
-        metadata={"help": "units of the encoder's layers; the last is the code", "minimum": 1}
+    encoder_widths: tuple[int, ...] = option(
+        "units of the encoder's layers; the last is the code", minimum=1
     )
-    decoder_widths: tuple[int, ...] = field(
-        metadata={"help": "units of the decoder's layers from the code on", "minimum": 1}
+    decoder_widths: tuple[int, ...] = option(
+        "units of the decoder's layers from the code on", minimum=1
     )
 
     def __post_init__(self) -> None:
@@ -39,16 +39,10 @@ class NetworkSettings:
 class DynamicsSettings:
     """The loop of spiking pixels and autoencoder."""
 
-    window: int = field(metadata={"help": "phases T of an iteration", "minimum": 1})
-    refractory: int = field(
-        metadata={"help": "two spikes of a pixel are at least so many steps apart", "minimum": 1}
-    )
-    thinning: float = field(
-        metadata={
-            "help": "the encoder misses a spike of the step before with this probability",
-            "minimum": 0,
-            "maximum": 1,
-        }
+    window: int = option("phases T of an iteration", minimum=1)
+    refractory: int = option("two spikes of a pixel are at least so many steps apart", minimum=1)
+    thinning: float = option(
+        "the encoder misses a spike of the step before with this probability", minimum=0, maximum=1
     )
 
 
@@ -56,45 +50,29 @@ class DynamicsSettings:
 class TrainingSettings:
     """End-to-end training on images of several objects."""
 
-    loss: str = field(metadata={"help": "what is minimised", "choices": tuple(LOSSES)})
-    images: int = field(metadata={"help": "images of train_multi to use", "minimum": 10})
-    noise: float = field(
-        metadata={
-            "help": "pixels of the input are zeroed with this probability",
-            "minimum": 0,
-            "maximum": 1,
-        }
+    loss: str = option("what is minimised", choices=tuple(LOSSES))
+    images: int = option("images of train_multi to use", minimum=10)
+    noise: float = option(
+        "pixels of the input are zeroed with this probability", minimum=0, maximum=1
     )
-    iterations: int = field(
-        metadata={"help": "iterations of T steps that are unrolled", "minimum": 1}
+    iterations: int = option("iterations of T steps that are unrolled", minimum=1)
+    batch_size: int = option("images of an optimiser step", minimum=1)
+    bfloat16: bool = option(
+        "dense products of the training in bfloat16 where the hardware has them; "
+        "spikes and sums stay in float32"
     )
-    batch_size: int = field(metadata={"help": "images of an optimiser step", "minimum": 1})
-    bfloat16: bool = field(
-        metadata={
-            "help": "dense products of the training in bfloat16 where the hardware has them; "
-            "spikes and sums stay in float32"
-        }
+    learning_rate: float = option("step size of Adam", minimum=0)
+    milestones: dict[int, float] = option(
+        "epoch=factor pairs by which the learning rate is multiplied"
     )
-    learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
-    milestones: dict[int, float] = field(
-        metadata={"help": "epoch=factor pairs by which the learning rate is multiplied"}
-    )
-    epochs: int = field(metadata={"help": "epochs at most", "minimum": 1})
-    patience: int = field(
-        metadata={"help": "stop after so many epochs without a better validation", "minimum": 1}
-    )
-    score_every: int = field(
-        metadata={"help": "epochs from one scoring of validation images to the next", "minimum": 1}
-    )
-    score_images: int = field(
-        metadata={"help": "validation images that are scored during training", "minimum": 1}
-    )
-    more_iterations: dict[int, int] = field(
-        default_factory=dict,
-        metadata={
-            "help": "epoch=iterations pairs: after so many epochs, so many iterations are unrolled",
-            "minimum": 1,
-        },
+    epochs: int = option("epochs at most", minimum=1)
+    patience: int = option("stop after so many epochs without a better validation", minimum=1)
+    score_every: int = option("epochs from one scoring of validation images to the next", minimum=1)
+    score_images: int = option("validation images that are scored during training", minimum=1)
+    more_iterations: dict[int, int] = option(
+        "epoch=iterations pairs: after so many epochs, so many iterations are unrolled",
+        default=dict(),
+        minimum=1,
     )
 
     def iterations_in(self, epoch: int) -> int:
@@ -107,24 +85,18 @@ class TrainingSettings:
 class EvaluationSettings:
     """Binding of clean images and its scores."""
 
-    settle: int = field(metadata={"help": "iterations of T steps on an image", "minimum": 1})
-    cluster_cost: float = field(
-        metadata={"help": "Victor-Purpura cost q of the clustering, per step", "minimum": 0}
-    )
-    synchrony_cost: float = field(
-        metadata={"help": "Victor-Purpura cost q of the SynScore, per step", "minimum": 0}
-    )
+    settle: int = option("iterations of T steps on an image", minimum=1)
+    cluster_cost: float = option("Victor-Purpura cost q of the clustering, per step", minimum=0)
+    synchrony_cost: float = option("Victor-Purpura cost q of the SynScore, per step", minimum=0)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything about one network."""
 
-    train_objects: int = field(
-        metadata={"help": "objects A of a training image", "choices": (2, 3, 4)}
-    )
-    height: int = field(metadata={"help": "image rows", "minimum": 1})
-    width: int = field(metadata={"help": "image columns", "minimum": 1})
+    train_objects: int = option("objects A of a training image", choices=(2, 3, 4))
+    height: int = option("image rows", minimum=1)
+    width: int = option("image columns", minimum=1)
     network: NetworkSettings
     dynamics: DynamicsSettings
     training: TrainingSettings

@@ -268,9 +268,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--backend",
         default="auto",
-        help=f"of the spiking pixels: {', '.join(BACKENDS)} or auto (default: auto)",
+        help=f"implementation of the spiking pixels: {', '.join(BACKENDS)} or auto (default: auto)",
     )
-    add_arguments(parser, Settings)
+    add_arguments(parser, Settings, gust_settings())
     add_distributed_arguments(parser)
     args = parser.parse_args(argv)
     settings = gust_settings(overrides_from_args(Settings, args), args.protocol == "paper")

@@ -8,14 +8,14 @@ differs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from common.errors import UserError
-from common.settings import load_settings
+from common.settings import load_settings, option
 from hebbian_snn.kernels.checks import check_neuron, check_plasticity
 from hebbian_snn.neurons import LIFParameters
 from hebbian_snn.plasticity import InvertedOja
@@ -29,23 +29,20 @@ FOLDER = Path(__file__).parent / "settings"
 class NetworkSettings:
     """Neurons and memory."""
 
-    embedding_size: int = field(metadata={"help": "neurons of the encoding layer", "minimum": 1})
-    memory_size: int = field(metadata={"help": "keys, and as many values", "minimum": 1})
-    w_max: float = field(metadata={"help": "where Hebbian growth of a weight ends"})
-    gamma_pos: float = field(metadata={"help": "rate of growth, per step; 0: no memory"})
-    gamma_neg: float = field(metadata={"help": "rate of decay, per step"})
-    tau_trace: float = field(metadata={"help": "time constant of the spike traces, ms"})
-    readout_delay: int = field(
-        metadata={"help": "steps from the values' spikes back to the keys", "minimum": 1}
-    )
-    thr: float = field(metadata={"help": "threshold of the neurons"})
-    perfect_reset: bool = field(metadata={"help": "a spike sets the membrane to 0"})
-    refractory_time_steps: int = field(metadata={"help": "steps without a second spike"})
-    tau_mem: float = field(metadata={"help": "time constant of the membrane, ms"})
-    dampening_factor: float = field(metadata={"help": "height of the surrogate derivative"})
-    values_relu: bool = field(
-        default=True,
-        metadata={"help": "ReLU network: rectify the values read (0: as the paper's code)"},
+    embedding_size: int = option("neurons of the encoding layer", minimum=1)
+    memory_size: int = option("keys, and as many values", minimum=1)
+    w_max: float = option("weight at which Hebbian growth ends")
+    gamma_pos: float = option("rate of growth, per step; 0: no memory")
+    gamma_neg: float = option("rate of decay, per step")
+    tau_trace: float = option("time constant of the spike traces, ms")
+    readout_delay: int = option("steps from the values' spikes back to the keys", minimum=1)
+    thr: float = option("threshold of the neurons")
+    perfect_reset: bool = option("a spike sets the membrane to 0")
+    refractory_time_steps: int = option("steps without a second spike")
+    tau_mem: float = option("time constant of the membrane, ms")
+    dampening_factor: float = option("height of the surrogate derivative")
+    values_relu: bool = option(
+        "ReLU network: rectify the values read (0: as the paper's code)", default=True
     )
 
     def __post_init__(self) -> None:
@@ -76,28 +73,20 @@ class NetworkSettings:
 class TrainingSettings:
     """Optimisation; none of it changes the network or the data."""
 
-    epochs: int = field(metadata={"help": "epochs, at most", "minimum": 1})
-    batch_size: int = field(
-        metadata={"help": "samples of a step, over all processes", "minimum": 1}
+    epochs: int = option("epochs, at most", minimum=1)
+    batch_size: int = option("samples of a step, over all processes", minimum=1)
+    learning_rate: float = option("step size of Adam", minimum=0)
+    learning_rate_decay: float = option("factor of the rate at every decay", minimum=0)
+    decay_learning_rate_every: int = option("epochs from one decay to the next", minimum=1)
+    max_grad_norm: float = option(
+        "longer gradients are shortened to this norm; 0 or less: none are"
     )
-    learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
-    learning_rate_decay: float = field(
-        metadata={"help": "factor of the rate at every decay", "minimum": 0}
+    l2: float = option("weight of the firing rates in the loss", minimum=0)
+    target_rate: float = option("rate that neurons are pulled to, Hz", minimum=0)
+    stop_score: float | None = option(
+        "end once the validation has scored this for --stop_epochs epochs"
     )
-    decay_learning_rate_every: int = field(
-        metadata={"help": "epochs from one decay to the next", "minimum": 1}
-    )
-    max_grad_norm: float = field(
-        metadata={"help": "longer gradients are shortened to this norm; 0 or less: none are"}
-    )
-    l2: float = field(metadata={"help": "weight of the firing rates in the loss", "minimum": 0})
-    target_rate: float = field(
-        metadata={"help": "rate that neurons are pulled to, Hz", "minimum": 0}
-    )
-    stop_score: float | None = field(
-        metadata={"help": "end once the validation has scored this for --stop_epochs epochs"}
-    )
-    stop_epochs: int = field(metadata={"help": "see --stop_score", "minimum": 1})
+    stop_epochs: int = option("epochs in a row that must reach --stop_score", minimum=1)
 
     def learning_rate_in(self, epoch: int) -> float:
         """The rate in an epoch, counted from 0."""
@@ -109,28 +98,22 @@ class TrainingSettings:
 class PairsTrainingSettings(TrainingSettings):
     """Optimisation where samples are sequences of pairs."""
 
-    curriculum: float | None = field(
-        metadata={
-            "help": "training score from which on samples get more pairs, from 1 on "
-            "(none: all pairs from the beginning)"
-        }
+    curriculum: float | None = option(
+        "training score from which on samples get more pairs, from 1 on "
+        "(none: all pairs from the beginning)"
     )
-    key_gain: float | None = field(
+    key_gain: float | None = option(
+        "start with the same weights from what is asked with to the keys of both "
+        "layers, this many times larger (none: independent, as in the paper)",
         default=None,
-        metadata={
-            "help": "start with the same weights from what is asked with to the keys of both "
-            "layers, this many times larger (none: independent, as in the paper)",
-            "minimum": 0,
-        },
+        minimum=0,
     )
-    queries: int = field(
+    queries: int = option(
+        "questions asked of every training sample, about different pairs; what the "
+        "sample writes is shared, the loss is the mean over all questions (1, as in the "
+        "paper; validation and test always ask one)",
         default=1,
-        metadata={
-            "help": "questions asked of every training sample, about different pairs; what the "
-            "sample writes is shared, the loss is the mean over all questions (1, as in the "
-            "paper; validation and test always ask one)",
-            "minimum": 1,
-        },
+        minimum=1,
     )
 
     def check_pairs(self, pairs: int) -> None:

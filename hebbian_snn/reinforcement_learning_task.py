@@ -66,12 +66,17 @@ WITHOUT_EFFECT = {
 """Flags of the original script that are accepted, and why nothing comes of them."""
 
 
-def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
-    """All flags."""
+def policy_parser(description: str | None = None, relu: bool = False) -> argparse.ArgumentParser:
+    """All flags, with the defaults of the spiking policy or of the one without."""
     parser = Parser(description=description)
     add_task_arguments(parser)
     add = parser.add_argument
-    add("--start_update", type=int, default=0, help="of a new training, from 0 (default: 0)")
+    add(
+        "--start_update",
+        type=int,
+        default=0,
+        help="first update of a new training, from 0 (default: 0)",
+    )
     add(
         "--print_freq",
         type=int,
@@ -87,7 +92,8 @@ def policy_parser(description: str | None = None) -> argparse.ArgumentParser:
     for name in WITHOUT_EFFECT:
         kind = {"type": float} if name.startswith("rms_prop") else {"action": Switch}
         add(f"--{name}", default=None, help="accepted, without effect", **kind)
-    add_arguments(parser, ReinforcementSettings)
+    defaults = task_settings(ReinforcementSettings, ConcentrationTask.name, relu, {})
+    add_arguments(parser, ReinforcementSettings, defaults)
     return parser
 
 
@@ -191,7 +197,8 @@ def _train(
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    args = policy_parser(__doc__).parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = policy_parser(__doc__, relu="--relu" in words).parse_args(argv)
     if args.print_freq < 1:
         raise UserError(f"--print_freq is {args.print_freq}; give 1 or more")
     say_without_effect(args, WITHOUT_EFFECT)

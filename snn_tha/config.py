@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.settings import load_settings
+from common.settings import load_settings, option
 from snn_tha.annealing import Annealing
 from snn_tha.neurons import LIFParameters
 
@@ -19,43 +19,33 @@ OPTIMIZERS = ("adam", "sgd")
 class InputSettings:
     """What the network sees."""
 
-    steps: int = field(metadata={"help": "time steps T of a training sample", "minimum": 1})
-    test_steps: int = field(metadata={"help": "time steps of a test sample", "minimum": 1})
-    step_us: int = field(
-        metadata={
-            "help": "length of a step in microseconds, for events",
-            "minimum": 1,
-            "maximum": 1_000_000_000,
-        }
+    steps: int = option("time steps T of a training sample", minimum=1)
+    test_steps: int = option("time steps of a test sample", minimum=1)
+    step_us: int = option(
+        "length of a step in microseconds, for events", minimum=1, maximum=1_000_000_000
     )
-    scale: int = field(
-        metadata={"help": "scale x scale pixels of an event camera become one", "minimum": 1}
+    scale: int = option("scale x scale pixels of an event camera become one", minimum=1)
+    binary_events: bool = option("1 in place of higher numbers of events")
+    train_samples: int | None = option(
+        "use so many training samples, validation included", minimum=10
     )
-    binary_events: bool = field(metadata={"help": "1 in place of higher numbers of events"})
-    train_samples: int | None = field(
-        metadata={"help": "use so many training samples, validation included", "minimum": 10}
-    )
-    test_samples: int | None = field(metadata={"help": "use so many test samples", "minimum": 1})
+    test_samples: int | None = option("use so many test samples", minimum=1)
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
     """The layers."""
 
-    convolutions: tuple[int, ...] = field(
-        metadata={"help": "channels of the 5 x 5 convolutions, each pooled 2 x 2", "minimum": 1}
+    convolutions: tuple[int, ...] = option(
+        "channels of the 5 x 5 convolutions, each pooled 2 x 2", minimum=1
     )
-    hidden: tuple[int, ...] = field(
-        metadata={"help": "units of the linear layers before the last one", "minimum": 1}
-    )
-    batch_norm: bool = field(metadata={"help": "normalise the convolutions' currents"})
-    binarize: bool = field(metadata={"help": "weights of +1 and -1 in the forward pass"})
-    dropout: tuple[float, ...] = field(
-        metadata={
-            "help": "share of a layer's currents that is lost in training, for every layer",
-            "minimum": 0,
-            "maximum": 0.999,
-        }
+    hidden: tuple[int, ...] = option("units of the linear layers before the last one", minimum=1)
+    batch_norm: bool = option("normalise the convolutions' currents")
+    binarize: bool = option("weights of +1 and -1 in the forward pass")
+    dropout: tuple[float, ...] = option(
+        "share of a layer's currents that is lost in training, for every layer",
+        minimum=0,
+        maximum=0.999,
     )
 
     @property
@@ -74,36 +64,24 @@ class NetworkSettings:
 class NeuronSettings:
     """The neurons and their thresholds, layer by layer."""
 
-    beta: float = field(
-        metadata={
-            "help": "what is left of a membrane after a step",
-            "minimum": 0,
-            "maximum": 1,
-        }
+    beta: float = option("what is left of a membrane after a step", minimum=0, maximum=1)
+    slope: float = option("steepness of the surrogate derivative", minimum=0)
+    annealing: bool = option("let the thresholds of a binarised network grow after every step")
+    fixed: str = option(
+        "where thresholds stay without annealing: at their start or at their final values",
+        choices=("start", "final"),
     )
-    slope: float = field(metadata={"help": "steepness of the surrogate derivative", "minimum": 0})
-    annealing: bool = field(
-        metadata={"help": "let the thresholds of a binarised network grow after every step"}
+    thr_start: tuple[float, ...] = option("thresholds at the start")
+    thr_added: tuple[float, ...] = option(
+        "the final threshold is so much above the one at the start"
     )
-    fixed: str = field(
-        metadata={
-            "help": "where they stay without annealing: at their start or at their final values",
-            "choices": ("start", "final"),
-        }
+    alpha: tuple[float, ...] = option(
+        "share of the remaining way that a threshold takes in an optimiser step",
+        minimum=0,
+        maximum=1,
     )
-    thr_start: tuple[float, ...] = field(metadata={"help": "thresholds at the start"})
-    thr_added: tuple[float, ...] = field(
-        metadata={"help": "the final threshold is so much above the one at the start"}
-    )
-    alpha: tuple[float, ...] = field(
-        metadata={
-            "help": "share of the remaining way that a threshold takes in an optimiser step",
-            "minimum": 0,
-            "maximum": 1,
-        }
-    )
-    thr_full_precision: tuple[float, ...] = field(
-        metadata={"help": "thresholds of the network that is not binarised; they stay"}
+    thr_full_precision: tuple[float, ...] = option(
+        "thresholds of the network that is not binarised; they stay"
     )
 
     def annealings(self, binarize: bool) -> list[Annealing]:
@@ -125,69 +103,42 @@ class NeuronSettings:
 class TrainingSettings:
     """One training."""
 
-    batch_size: int = field(metadata={"help": "samples of an optimiser step", "minimum": 1})
-    epochs: int = field(metadata={"help": "epochs at most", "minimum": 1})
-    optimizer: str = field(metadata={"help": "what steps", "choices": OPTIMIZERS})
-    momentum: float = field(metadata={"help": "of sgd", "minimum": 0, "maximum": 1})
-    learning_rate: float = field(
-        metadata={
-            "help": "lr in eta_min + (lr - eta_min) (1 + cos(pi n / t_0)) / 2 after n steps",
-            "minimum": 0,
-        }
+    batch_size: int = option("samples of an optimiser step", minimum=1)
+    epochs: int = option("epochs at most", minimum=1)
+    optimizer: str = option("optimiser", choices=OPTIMIZERS)
+    momentum: float = option("momentum of SGD", minimum=0, maximum=1)
+    learning_rate: float = option(
+        "lr in eta_min + (lr - eta_min) (1 + cos(pi n / t_0)) / 2 after n steps", minimum=0
     )
-    t_0: int = field(
-        metadata={"help": "optimiser steps until the rate is 0, half a period", "minimum": 1}
+    t_0: int = option("optimiser steps until the rate is 0, half a period", minimum=1)
+    gradient_clip: float | None = option("largest norm of all gradients together", minimum=0)
+    weight_clip: float | None = option("weights stay within so much of 0", minimum=0)
+    validation_share: float = option(
+        "share of the training samples that validates", minimum=0.01, maximum=0.9
     )
-    gradient_clip: float | None = field(
-        metadata={"help": "largest norm of all gradients together", "minimum": 0}
+    select_on: str = option(
+        "what chooses the epoch that is kept and stops the training; test is the "
+        "original's way, with all training samples",
+        choices=("validation", "test"),
     )
-    weight_clip: float | None = field(
-        metadata={"help": "weights stay within so much of 0", "minimum": 0}
+    patience: int = option("stop after so many epochs without a better one", minimum=1)
+    bfloat16: bool = option(
+        "products of binary weights and spikes in bfloat16 where the processor has "
+        "them: exact forwards, gradients are rounded"
     )
-    validation_share: float = field(
-        metadata={
-            "help": "share of the training samples that validates",
-            "minimum": 0.01,
-            "maximum": 0.9,
-        }
+    early_stopping: bool = option("stop after --patience epochs without a better one", default=True)
+    betas: tuple[float, float] = option(
+        "decay of Adam's averages", default=(0.9, 0.999), minimum=0, maximum=0.999999
     )
-    select_on: str = field(
-        metadata={
-            "help": "what chooses the epoch that is kept and stops the training; test is the "
-            "original's way, with all training samples",
-            "choices": ("validation", "test"),
-        }
+    eta_min: float = option("lowest learning rate", default=0.0, minimum=0)
+    correct_rate: float = option(
+        "share of the steps in which the right class should fire", default=0.8, minimum=0, maximum=1
     )
-    patience: int = field(
-        metadata={"help": "stop after so many epochs without a better one", "minimum": 1}
-    )
-    bfloat16: bool = field(
-        metadata={
-            "help": "products of binary weights and spikes in bfloat16 where the processor has "
-            "them: exact forwards, gradients are rounded"
-        }
-    )
-    early_stopping: bool = field(default=True, metadata={"help": "stop as --patience says"})
-    betas: tuple[float, float] = field(
-        default=(0.9, 0.999),
-        metadata={"help": "decay of Adam's averages", "minimum": 0, "maximum": 0.999999},
-    )
-    eta_min: float = field(default=0.0, metadata={"help": "lowest learning rate", "minimum": 0})
-    correct_rate: float = field(
-        default=0.8,
-        metadata={
-            "help": "share of the steps in which the right class should fire",
-            "minimum": 0,
-            "maximum": 1,
-        },
-    )
-    incorrect_rate: float = field(
+    incorrect_rate: float = option(
+        "share of the steps in which every other class should fire",
         default=0.2,
-        metadata={
-            "help": "share of the steps in which every other class should fire",
-            "minimum": 0,
-            "maximum": 1,
-        },
+        minimum=0,
+        maximum=1,
     )
 
 
@@ -195,7 +146,7 @@ class TrainingSettings:
 class Settings:
     """Everything about one network."""
 
-    dataset: str = field(metadata={"help": "what to learn", "choices": DATASETS})
+    dataset: str = option("what to learn", choices=DATASETS)
     input: InputSettings
     network: NetworkSettings
     neuron: NeuronSettings

@@ -77,7 +77,10 @@ def spell_switches(arguments: Sequence[str]) -> list[str]:
     return spelled
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """All flags, with the defaults of the data set that is among the words."""
+    named = [word.rpartition("=")[2] for word in words]
+    dataset = next((name for name in named if name in DATASETS), DATASETS[0])
     parser = Parser(prog="python -m snn_tha.run", description=__doc__)
     add_run_arguments(parser)
     parser.add_argument(
@@ -96,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backend",
         default="auto",
-        help=f"of the neurons: {', '.join(BACKENDS)} or auto (default: auto)",
+        help=f"implementation of the neurons: {', '.join(BACKENDS)} or auto (default: auto)",
     )
     parser.add_argument(
         "--log_folder",
@@ -110,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save_csv", action=Switch, default=True, help="write CSV logs (default: 1)"
     )
-    add_arguments(parser, Settings)
+    add_arguments(parser, Settings, tha_settings(dataset))
     add_distributed_arguments(parser)
     return parser
 
@@ -172,7 +175,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train_as_told(argv: Sequence[str] | None) -> None:
     """Train as the flags say."""
-    args = _parser().parse_args(spell_switches(sys.argv[1:] if argv is None else argv))
+    words = spell_switches(sys.argv[1:] if argv is None else argv)
+    args = _parser(words).parse_args(words)
     if not 1 <= args.trials <= MOST_TRIALS:
         raise UserError(f"--trials is {args.trials}; give 1 to {MOST_TRIALS}")
     dataset = getattr(args, "dataset", DATASETS[0])

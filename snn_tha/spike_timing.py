@@ -16,7 +16,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from common.paths import RESULTS
 from common.records import Measurement, Record, mean_measurement, new_record
 from common.report import results_table
 from common.results import save_arrays
-from common.settings import add_arguments, load_settings, overrides_from_args, to_dict
+from common.settings import add_arguments, load_settings, option, overrides_from_args, to_dict
 from common.training import check_finite, check_seeds, generator, progress
 from snn_tha.annealing import Annealing
 from snn_tha.kernels import lif_scan
@@ -55,31 +55,25 @@ class SpikeTimingSettings:
     """What stands in ``snn_tha/settings/spike_timing.yaml``; mappings have one value for every
     condition."""
 
-    inputs: int = field(metadata={"help": "channels of the input pattern", "minimum": 1})
-    hidden: int = field(metadata={"help": "hidden neurons", "minimum": 1})
-    steps: int = field(metadata={"help": "time steps", "minimum": 2})
-    peak_step: int = field(metadata={"help": "last step of the target's ramp", "minimum": 1})
-    iterations: int = field(metadata={"help": "optimiser steps", "minimum": 1})
-    learning_rate: float = field(metadata={"help": "step size of SGD", "minimum": 0})
-    momentum: float = field(metadata={"help": "of SGD", "minimum": 0, "maximum": 1})
-    slope: float = field(metadata={"help": "of the surrogate derivative", "minimum": 0})
-    binary: dict[str, bool] = field(metadata={"help": "weights of +1 and -1"})
-    beta: dict[str, float] = field(
-        metadata={"help": "what is left of a membrane after a step", "minimum": 0, "maximum": 1}
-    )
-    thr_start: dict[str, float] = field(metadata={"help": "threshold at the start"})
-    thr_final: dict[str, float] = field(metadata={"help": "threshold that annealing tends to"})
-    alpha: dict[str, float] = field(
-        metadata={"help": "share of the way that annealing goes", "minimum": 0, "maximum": 1}
-    )
-    peak: dict[str, float] = field(metadata={"help": "end of the target's ramp"})
-    window: tuple[int, int] = field(
-        metadata={"help": "steps in which a single spike is well timed", "minimum": 0}
-    )
-    settled: int = field(metadata={"help": "iteration from which spikes count", "minimum": 0})
-    snapshot_1: dict[str, int] = field(metadata={"help": "an iteration to show", "minimum": 0})
-    snapshot_2: dict[str, int] = field(metadata={"help": "a second one", "minimum": 0})
-    snapshot_3: dict[str, int] = field(metadata={"help": "a third one", "minimum": 0})
+    inputs: int = option("channels of the input pattern", minimum=1)
+    hidden: int = option("hidden neurons", minimum=1)
+    steps: int = option("time steps", minimum=2)
+    peak_step: int = option("last step of the target's ramp", minimum=1)
+    iterations: int = option("optimiser steps", minimum=1)
+    learning_rate: float = option("step size of SGD", minimum=0)
+    momentum: float = option("momentum of SGD", minimum=0, maximum=1)
+    slope: float = option("steepness of the surrogate derivative", minimum=0)
+    binary: dict[str, bool] = option("weights of +1 and -1")
+    beta: dict[str, float] = option("what is left of a membrane after a step", minimum=0, maximum=1)
+    thr_start: dict[str, float] = option("threshold at the start")
+    thr_final: dict[str, float] = option("threshold that annealing tends to")
+    alpha: dict[str, float] = option("share of the way that annealing goes", minimum=0, maximum=1)
+    peak: dict[str, float] = option("end of the target's ramp")
+    window: tuple[int, int] = option("steps in which a single spike is well timed", minimum=0)
+    settled: int = option("iteration from which spikes count", minimum=0)
+    snapshot_1: dict[str, int] = option("first iteration to show", minimum=0)
+    snapshot_2: dict[str, int] = option("second iteration to show", minimum=0)
+    snapshot_3: dict[str, int] = option("third iteration to show", minimum=0)
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -326,10 +320,16 @@ def timing_lines(record: Record) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = Parser(prog="python -m snn_tha.spike_timing", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of pattern and weights")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        help="random seeds of pattern and weights (default: 0)",
+    )
     out = RESULTS / "snn_tha_spike_timing"
     parser.add_argument("--out", type=Path, default=out, help=f"folder (default: {out.name})")
-    add_arguments(parser, SpikeTimingSettings)
+    add_arguments(parser, SpikeTimingSettings, load_settings(SpikeTimingSettings, FILE))
     args = parser.parse_args(argv)
     overrides = overrides_from_args(SpikeTimingSettings, args)
     settings = load_settings(SpikeTimingSettings, FILE, overrides)

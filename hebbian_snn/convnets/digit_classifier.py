@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
+from common.settings import option
 from datasets.choices import DATA_CHOICES
 from hebbian_snn.config import TrainingSettings, task_settings
 from hebbian_snn.convnets.digits import (
@@ -29,22 +30,18 @@ from hebbian_snn.training.task import Batch, SupervisedTask, shuffled
 class DigitData:
     """Which digits."""
 
-    data: str = field(
-        metadata={
-            "help": "MNIST and FSDD (real), 5 000 of MNIST's images and tones (embedded), or auto: "
-            "the first if possible",
-            "choices": DATA_CHOICES,
-        }
+    data: str = option(
+        "MNIST and FSDD (real), 5 000 of MNIST's images and tones (embedded), or auto: "
+        "the first if possible",
+        choices=DATA_CHOICES,
     )
-    audio: bool = field(metadata={"help": "spoken digits, not written ones"})
-    spoken_rates: bool = field(
-        metadata={
-            "help": "spoken digits as the firing rates of the neurons that the cross-modal "
-            "network's audio drives; 0: as coefficients of both signs, as in the paper"
-        }
+    audio: bool = option("spoken digits, not written ones")
+    spoken_rates: bool = option(
+        "spoken digits as the firing rates of the neurons that the cross-modal "
+        "network's audio drives; 0: as coefficients of both signs, as in the paper"
     )
-    num_mfcc: int = field(metadata={"help": "coefficients of a frame of speech", "minimum": 16})
-    num_mfcc_time_samples: int = field(metadata={"help": "frames of a recording", "minimum": 16})
+    num_mfcc: int = option("coefficients of a frame of speech", minimum=16)
+    num_mfcc_time_samples: int = option("frames of a recording", minimum=16)
 
 
 @dataclass(frozen=True)

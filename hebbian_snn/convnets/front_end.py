@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from common.checkpoints import Checkpoint, load_checkpoint
 from common.errors import NotThereError, UserError
 from common.paths import CHECKPOINTS
 from common.runs import find_network, network_file
+from common.settings import option
 from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
 from hebbian_snn.convnets.conversion import convert, copy_weights
 from hebbian_snn.convnets.encoders import ConvolutionalEncoder
@@ -29,29 +30,18 @@ FEATURES_AT_ONCE = 512
 class FrontEndSettings:
     """What the tasks' sections ``cnn`` have in common."""
 
-    channels: int = field(metadata={"help": "of every layer", "minimum": 1})
-    freeze_protonet: bool = field(
-        metadata={"help": "do not train it: its spikes are computed once and stored"}
+    channels: int = option("channels of every layer", minimum=1)
+    freeze_protonet: bool = option("do not train it: its spikes are computed once and stored")
+    learn_if_thresholds: bool = option(
+        "thresholds from threshold balancing; 0: those that are given"
     )
-    learn_if_thresholds: bool = field(
-        metadata={"help": "thresholds from threshold balancing; 0: those that are given"}
+    threshold_images: int = option("training images for threshold balancing", minimum=1)
+    last_threshold: float = option(
+        "threshold of the last block as a share of the balanced one; 1: the paper's", minimum=0
     )
-    threshold_images: int = field(
-        metadata={"help": "training images for threshold balancing", "minimum": 1}
-    )
-    last_threshold: float = field(
-        metadata={
-            "help": "threshold of the last block as a share of the balanced one; 1: the paper's",
-            "minimum": 0,
-        }
-    )
-    fix_cnn_thresholds: bool = field(
-        metadata={"help": "the thresholds are not trained with the weights"}
-    )
-    use_batch_norm: bool = field(
-        default=False,
-        kw_only=True,
-        metadata={"help": "batch normalisation of the network without spikes"},
+    fix_cnn_thresholds: bool = option("the thresholds are not trained with the weights")
+    use_batch_norm: bool = option(
+        "batch normalisation of the network without spikes", default=False, kw_only=True
     )
 
 
@@ -59,14 +49,11 @@ class FrontEndSettings:
 class MemoryTrainingSettings(PairsTrainingSettings):
     """Optimisation of a memory behind converted networks."""
 
-    lost_spikes: float = field(
+    lost_spikes: float = option(
+        "share of the stored spikes that training loses, others every time, with --freeze_protonet",
         default=0.0,
-        metadata={
-            "help": "share of the stored spikes that training loses, others every time, with "
-            "--freeze_protonet",
-            "minimum": 0,
-            "maximum": 0.9,
-        },
+        minimum=0,
+        maximum=0.9,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from common.settings import option
 from common.training import generator
 from datasets.choices import DATA_CHOICES
 from datasets.omniglot import DRAWINGS, Characters, load_omniglot
@@ -29,46 +30,39 @@ from hebbian_snn.training.task import Batch, SupervisedTask
 class CharacterData:
     """Which characters, and how they lie."""
 
-    data: str = field(
-        metadata={
-            "help": "Omniglot (real), stroke characters (embedded), or auto: the first if possible",
-            "choices": DATA_CHOICES,
-        }
+    data: str = option(
+        "Omniglot (real), stroke characters (embedded), or auto: the first if possible",
+        choices=DATA_CHOICES,
     )
-    exchange_axes: bool = field(
-        metadata={"help": "rows and columns of the images are exchanged, as in the published nets"}
+    exchange_axes: bool = option(
+        "rows and columns of the images are exchanged, as in the published nets"
     )
-    dir: str | None = field(
-        metadata={"help": "folder of data that are not in $SNN_DATA (default: datasets/files)"}
-    )
+    dir: str | None = option("folder of data that are not in $SNN_DATA; none: datasets/files")
 
 
 @dataclass(frozen=True)
 class EpisodeSettings:
     """Episodes of training, of validation and of test."""
 
-    way: int = field(metadata={"help": "classes of a training episode", "minimum": 2})
-    shot: int = field(metadata={"help": "images that give the mean of a class", "minimum": 1})
-    queries: int = field(metadata={"help": "other images of a class in training", "minimum": 1})
-    iterations: int = field(metadata={"help": "training episodes of an epoch", "minimum": 1})
-    evaluated_way: int = field(metadata={"help": "classes of other episodes", "minimum": 2})
-    evaluated_queries: int = field(metadata={"help": "queries of a class in them", "minimum": 1})
-    validation_size: int = field(metadata={"help": "validation episodes", "minimum": 1})
-    test_size: int = field(metadata={"help": "test episodes", "minimum": 1})
-    dataset_seed: int = field(metadata={"help": "of validation and test", "minimum": 0})
+    way: int = option("classes of a training episode", minimum=2)
+    shot: int = option("images that give the mean of a class", minimum=1)
+    queries: int = option("other images of a class in training", minimum=1)
+    iterations: int = option("training episodes of an epoch", minimum=1)
+    evaluated_way: int = option("classes of other episodes", minimum=2)
+    evaluated_queries: int = option("queries of a class in them", minimum=1)
+    validation_size: int = option("validation episodes", minimum=1)
+    test_size: int = option("test episodes", minimum=1)
+    dataset_seed: int = option("random seed of validation and test episodes", minimum=0)
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
     """The convolutional network."""
 
-    channels: int = field(metadata={"help": "of every layer", "minimum": 1})
-    bfloat16: bool = field(
-        metadata={"help": "products in bfloat16, where the processor is fast at it"}
-    )
-    use_batch_norm: bool = field(
-        default=False,
-        metadata={"help": "batch normalisation; such a network cannot be converted to spikes"},
+    channels: int = option("channels of every layer", minimum=1)
+    bfloat16: bool = option("products in bfloat16, where the processor is fast at it")
+    use_batch_norm: bool = option(
+        "batch normalisation; such a network cannot be converted to spikes", default=False
     )
 
 

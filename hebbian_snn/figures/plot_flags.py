@@ -47,7 +47,7 @@ def plot_parser(
         default=str(RESULTS / folder),
         help=f"folder (default: results/{folder})",
     )
-    add_arguments(parser, task_type.settings_type)
+    add_arguments(parser, task_type.settings_type, "that of the network")
     return parser
 
 

@@ -7,12 +7,13 @@ in which it began, with gradients through all of its steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
+from common.settings import option
 from common.training import check_finite
 from hebbian_snn.environments.concentration_batch import ConcentrationBatch
 from hebbian_snn.neurons import map_state
@@ -23,28 +24,24 @@ from hebbian_snn.reinforcement.policy import Policy, begin_anew
 class PPOSettings:
     """Optimisation; none of it changes network or game."""
 
-    num_envs: int = field(metadata={"help": "games that are played side by side", "minimum": 1})
-    num_env_steps: int = field(metadata={"help": "actions in all games together", "minimum": 1})
-    num_steps: int = field(metadata={"help": "actions of a rollout in each game", "minimum": 1})
-    learning_rate: float = field(metadata={"help": "step size of Adam", "minimum": 0})
-    decay_lr_linearly: bool = field(metadata={"help": "it falls to 0 in the course of training"})
-    adam_eps: float = field(metadata={"help": "epsilon of Adam", "minimum": 0})
-    max_grad_norm: float = field(
-        metadata={"help": "longer gradients are shortened to this norm; 0 or less: none are"}
+    num_envs: int = option("games that are played side by side", minimum=1)
+    num_env_steps: int = option("actions in all games together", minimum=1)
+    num_steps: int = option("actions of a rollout in each game", minimum=1)
+    learning_rate: float = option("step size of Adam", minimum=0)
+    decay_lr_linearly: bool = option("the learning rate falls to 0 in the course of training")
+    adam_eps: float = option("epsilon of Adam", minimum=0)
+    max_grad_norm: float = option(
+        "longer gradients are shortened to this norm; 0 or less: none are"
     )
-    discount_factor: float = field(
-        metadata={"help": "of rewards one step later", "minimum": 0, "maximum": 1}
-    )
-    ppo_clip_param: float = field(metadata={"help": "clipping of ratio and value", "minimum": 0})
-    ppo_epochs: int = field(metadata={"help": "passes over a rollout", "minimum": 1})
-    ppo_batches: int = field(metadata={"help": "minibatches of a pass", "minimum": 1})
-    value_coefficient: float = field(metadata={"help": "weight of the value loss", "minimum": 0})
-    entropy_coefficient: float = field(metadata={"help": "weight of the entropy", "minimum": 0})
-    learning_rate_decay: float = field(
-        default=1.0, metadata={"help": "factor of the rate at every decay", "minimum": 0}
-    )
-    decay_learning_rate_every: int = field(
-        default=2000, metadata={"help": "updates from one decay to the next", "minimum": 1}
+    discount_factor: float = option("discount of a reward one step later", minimum=0, maximum=1)
+    ppo_clip_param: float = option("clipping of ratio and value", minimum=0)
+    ppo_epochs: int = option("passes over a rollout", minimum=1)
+    ppo_batches: int = option("minibatches of a pass", minimum=1)
+    value_coefficient: float = option("weight of the value loss", minimum=0)
+    entropy_coefficient: float = option("weight of the entropy", minimum=0)
+    learning_rate_decay: float = option("factor of the rate at every decay", default=1.0, minimum=0)
+    decay_learning_rate_every: int = option(
+        "updates from one decay to the next", default=2000, minimum=1
     )
 
     def __post_init__(self) -> None:

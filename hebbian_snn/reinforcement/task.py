@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from common.checkpoints import restore, save_training_state
 from common.runs import RunFiles
-from common.settings import to_dict
+from common.settings import option, to_dict
 from common.training import MetricLog, check_finite, generator, progress
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.environments.concentration_batch import (
@@ -33,15 +33,13 @@ from hebbian_snn.reinforcement.ppo import PPOSettings, Rollout, improve, play
 class GameSettings:
     """Concentration, and how it is shown."""
 
-    num_cells: int = field(
-        metadata={"help": "cells, two for every pair of cards", "minimum": 2, "maximum": 1000}
-    )
-    card_shape: int = field(metadata={"help": "numbers of a card", "minimum": 1})
-    resample_cards: bool = field(metadata={"help": "new cards in every game"})
-    match_reward: float = field(metadata={"help": "for a pair that is found"})
-    flip_penalty: float = field(metadata={"help": "added to the reward of every action; below 0"})
-    num_time_steps: int = field(metadata={"help": "steps of an observation, ms", "minimum": 1})
-    env_seed: int = field(metadata={"help": "of the cards, deals and evaluation", "minimum": 0})
+    num_cells: int = option("cells, two for every pair of cards", minimum=2, maximum=1000)
+    card_shape: int = option("numbers of a card", minimum=1)
+    resample_cards: bool = option("new cards in every game")
+    match_reward: float = option("reward for a pair that is found")
+    flip_penalty: float = option("added to the reward of every action; below 0")
+    num_time_steps: int = option("steps of an observation, ms", minimum=1)
+    env_seed: int = option("random seed of cards, deals and evaluation", minimum=0)
 
     def __post_init__(self) -> None:
         if self.num_cells % 2:
@@ -63,22 +61,22 @@ class GameSettings:
 class HeadSettings:
     """Actor and critic."""
 
-    hidden_size: int = field(metadata={"help": "units of their two layers", "minimum": 1})
+    hidden_size: int = option("units of the two layers of the heads", minimum=1)
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
     """Games that are played with the most likely actions."""
 
-    evaluation_games: int = field(metadata={"help": "games of the test", "minimum": 1})
-    max_flips: int = field(metadata={"help": "a game is given up after so many", "minimum": 1})
+    evaluation_games: int = option("games of the test", minimum=1)
+    max_flips: int = option("a game is given up after so many", minimum=1)
 
 
 @dataclass(frozen=True)
 class ReinforcementSettings:
     """Everything about one policy."""
 
-    relu: bool = field(metadata={"help": "the twin without spikes"})
+    relu: bool = option("the twin without spikes")
     game: GameSettings
     network: NetworkSettings
     heads: HeadSettings

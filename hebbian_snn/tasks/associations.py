@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Generator, Tensor, nn
 
+from common.settings import option
 from common.training import generator
 from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
 from hebbian_snn.convnets.episodes import asked_places, kept_places
@@ -19,17 +20,17 @@ from hebbian_snn.training.task import Batch, SupervisedTask, shuffled
 class AssociationsData:
     """The pairs."""
 
-    sequence_length: int = field(metadata={"help": "pairs to remember", "minimum": 1})
-    num_classes: int = field(metadata={"help": "labels to choose from", "minimum": 2})
-    feature_size: int = field(metadata={"help": "numbers of a vector", "minimum": 1})
-    inf_data: bool = field(metadata={"help": "new pairs in every training batch"})
-    dataset_seed: int = field(
-        metadata={"help": "of validation, test, and of --inf_data 0", "minimum": 0}
+    sequence_length: int = option("pairs to remember", minimum=1)
+    num_classes: int = option("labels to choose from", minimum=2)
+    feature_size: int = option("numbers of a vector", minimum=1)
+    inf_data: bool = option("new pairs in every training batch")
+    dataset_seed: int = option(
+        "random seed of validation and test samples, and of --inf_data 0", minimum=0
     )
-    training_size: int = field(metadata={"help": "samples of an epoch", "minimum": 1})
-    validation_size: int = field(metadata={"help": "validation samples", "minimum": 1})
-    test_size: int = field(metadata={"help": "test samples", "minimum": 1})
-    num_time_steps: int = field(metadata={"help": "steps of an item, ms", "minimum": 1})
+    training_size: int = option("samples of an epoch", minimum=1)
+    validation_size: int = option("validation samples", minimum=1)
+    test_size: int = option("test samples", minimum=1)
+    num_time_steps: int = option("steps of an item, ms", minimum=1)
 
     def __post_init__(self) -> None:
         if self.sequence_length > self.num_classes:
@@ -43,7 +44,7 @@ class AssociationsData:
 class AssociationsSettings:
     """Everything about one network for associations."""
 
-    relu: bool = field(metadata={"help": "the twin without spikes"})
+    relu: bool = option("the twin without spikes")
     dataset: AssociationsData
     network: NetworkSettings
     training: PairsTrainingSettings

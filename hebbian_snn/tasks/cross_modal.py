@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from common.checkpoints import Checkpoint
+from common.settings import option
 from common.training import generator as seeded
 from datasets.choices import DATA_CHOICES
 from hebbian_snn.config import NetworkSettings
@@ -51,49 +52,39 @@ MODALITIES = ("audio", "image")
 class CrossModalData:
     """Digits and episodes."""
 
-    data: str = field(
-        metadata={
-            "help": "MNIST and FSDD (real), 5 000 of MNIST's images and tones (embedded), or auto: "
-            "the first if possible",
-            "choices": DATA_CHOICES,
-        }
+    data: str = option(
+        "MNIST and FSDD (real), 5 000 of MNIST's images and tones (embedded), or auto: "
+        "the first if possible",
+        choices=DATA_CHOICES,
     )
-    sequence_length: int = field(metadata={"help": "pairs to remember", "minimum": 1})
-    train_classes: tuple[int, ...] = field(
-        metadata={"help": "digits of training and validation", "minimum": 0, "maximum": 9}
+    sequence_length: int = option("pairs to remember", minimum=1)
+    train_classes: tuple[int, ...] = option(
+        "digits of training and validation", minimum=0, maximum=9
     )
-    test_classes: tuple[int, ...] = field(
-        metadata={"help": "digits of the test", "minimum": 0, "maximum": 9}
-    )
-    dataset_size: int = field(metadata={"help": "training samples", "minimum": 1})
-    validation_size: int = field(metadata={"help": "validation samples", "minimum": 1})
-    test_size: int = field(metadata={"help": "test samples", "minimum": 1})
-    num_mfcc: int = field(metadata={"help": "coefficients of a frame of speech", "minimum": 16})
-    num_mfcc_time_samples: int = field(metadata={"help": "frames of a recording", "minimum": 16})
-    data_seed: int = field(metadata={"help": "of the samples", "minimum": 0})
-    num_time_steps: int = field(metadata={"help": "steps of an item, ms", "minimum": 1})
-    fixed_episodes: bool = field(
+    test_classes: tuple[int, ...] = option("digits of the test", minimum=0, maximum=9)
+    dataset_size: int = option("training samples", minimum=1)
+    validation_size: int = option("validation samples", minimum=1)
+    test_size: int = option("test samples", minimum=1)
+    num_mfcc: int = option("coefficients of a frame of speech", minimum=16)
+    num_mfcc_time_samples: int = option("frames of a recording", minimum=16)
+    data_seed: int = option("random seed of the samples", minimum=0)
+    num_time_steps: int = option("steps of an item, ms", minimum=1)
+    fixed_episodes: bool = option(
+        "the same training samples in every epoch, with images of any digits; 0: drawn "
+        "anew, with the digits of the recordings in another order",
         default=True,
-        metadata={
-            "help": "the same training samples in every epoch, with images of any digits; 0: drawn "
-            "anew, with the digits of the recordings in another order"
-        },
     )
-    image_pool: int | None = field(
+    image_pool: int | None = option(
+        "training images to draw from with --freeze_protonet, whose spikes are "
+        "computed once (none: all)",
         default=None,
-        metadata={
-            "help": "training images to draw from with --freeze_protonet, whose spikes are "
-            "computed once (none: all)",
-            "minimum": 100,
-        },
+        minimum=100,
     )
-    test_pairing: str = field(
+    test_pairing: str = option(
+        "images of the test: of any digits, those of the recordings in another order, "
+        "or each of the digit that is heard",
         default="any",
-        metadata={
-            "help": "images of the test: of any digits, those of the recordings in another order, "
-            "or each of the digit that is heard",
-            "choices": PAIRINGS,
-        },
+        choices=PAIRINGS,
     )
 
     def __post_init__(self) -> None:
@@ -110,20 +101,20 @@ class CrossModalData:
 class CrossModalCNNSettings(FrontEndSettings):
     """Both convolutional networks before the memory."""
 
-    image_protonet_path: str | None = field(
-        metadata={"help": "classifier of written digits (default: of pretrain_digit_classifier)"}
+    image_protonet_path: str | None = option(
+        "classifier of written digits; none: that of pretrain_digit_classifier"
     )
-    audio_protonet_path: str | None = field(
-        metadata={"help": "classifier of spoken digits (default: of pretrain_digit_classifier)"}
+    audio_protonet_path: str | None = option(
+        "classifier of spoken digits; none: that of pretrain_digit_classifier"
     )
-    image_if_thresholds: tuple[float, ...] = field(
-        metadata={"help": "of the four blocks, for --learn_if_thresholds 0"}
+    image_if_thresholds: tuple[float, ...] = option(
+        "thresholds of the four blocks, for --learn_if_thresholds 0"
     )
-    audio_if_thresholds: tuple[float, ...] = field(
-        metadata={"help": "of the four blocks, for --learn_if_thresholds 0"}
+    audio_if_thresholds: tuple[float, ...] = option(
+        "thresholds of the four blocks, for --learn_if_thresholds 0"
     )
-    use_pretrained_protonet: bool = field(
-        default=True, metadata={"help": "start with the weights of classifiers of digits"}
+    use_pretrained_protonet: bool = option(
+        "start with the weights of classifiers of digits", default=True
     )
 
 
@@ -131,19 +122,15 @@ class CrossModalCNNSettings(FrontEndSettings):
 class DecoderSettings:
     """What draws the image in the network without spikes."""
 
-    decoder_bias: bool = field(
-        default=False, metadata={"help": "ReLU network: biases in the decoder"}
-    )
-    decoder_sigmoid: bool = field(
-        default=False, metadata={"help": "ReLU network: sigmoid pixels (0: ReLU)"}
-    )
+    decoder_bias: bool = option("ReLU network: biases in the decoder", default=False)
+    decoder_sigmoid: bool = option("ReLU network: sigmoid pixels (0: ReLU)", default=False)
 
 
 @dataclass(frozen=True)
 class CrossModalSettings:
     """Everything about one network for cross-modal associations."""
 
-    relu: bool = field(metadata={"help": "the twin without spikes"})
+    relu: bool = option("the twin without spikes")
     dataset: CrossModalData
     cnn: CrossModalCNNSettings
     network: NetworkSettings

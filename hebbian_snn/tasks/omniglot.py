@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from common.checkpoints import Checkpoint
+from common.settings import option
 from common.training import generator as seeded
 from datasets.omniglot import DRAWINGS
 from hebbian_snn.config import NetworkSettings
@@ -42,29 +43,25 @@ from hebbian_snn.training.task import Batch, SupervisedTask
 class OmniglotData(CharacterData):
     """Characters and episodes."""
 
-    num_classes: int = field(metadata={"help": "images and labels of an episode", "minimum": 2})
-    iterations: int = field(metadata={"help": "batches of an epoch", "minimum": 1})
-    validation_size: int = field(metadata={"help": "validation episodes", "minimum": 1})
-    test_size: int = field(metadata={"help": "test episodes", "minimum": 1})
-    sampler_seed: int = field(metadata={"help": "of the episodes", "minimum": 0})
-    num_time_steps: int = field(metadata={"help": "steps of an item, ms", "minimum": 1})
-    pin_data_to_memory: bool = field(
-        metadata={"help": "accepted, without effect: the images always lie in memory"}
-    )
+    num_classes: int = option("images and labels of an episode", minimum=2)
+    iterations: int = option("batches of an epoch", minimum=1)
+    validation_size: int = option("validation episodes", minimum=1)
+    test_size: int = option("test episodes", minimum=1)
+    sampler_seed: int = option("random seed of the episodes", minimum=0)
+    num_time_steps: int = option("steps of an item, ms", minimum=1)
+    pin_data_to_memory: bool = option("accepted, without effect: the images always lie in memory")
 
 
 @dataclass(frozen=True)
 class CNNSettings(FrontEndSettings):
     """The convolutional network before the memory."""
 
-    use_pretrained_protonet: bool = field(
-        metadata={"help": "start with the weights of a prototypical network"}
+    use_pretrained_protonet: bool = option("start with the weights of a prototypical network")
+    protonet_checkpoint_path: str | None = option(
+        "ProtoNet of --use_pretrained_protonet; none: the one of pretrain_protonet"
     )
-    protonet_checkpoint_path: str | None = field(
-        metadata={"help": "that network (default: the one of pretrain_protonet)"}
-    )
-    if_thresholds: tuple[float, ...] = field(
-        metadata={"help": "of the four blocks, for --learn_if_thresholds 0"}
+    if_thresholds: tuple[float, ...] = option(
+        "thresholds of the four blocks, for --learn_if_thresholds 0"
     )
 
 
@@ -72,7 +69,7 @@ class CNNSettings(FrontEndSettings):
 class OmniglotSettings:
     """Everything about one network for one-shot learning."""
 
-    relu: bool = field(metadata={"help": "the twin without spikes"})
+    relu: bool = option("the twin without spikes")
     dataset: OmniglotData
     cnn: CNNSettings
     network: NetworkSettings

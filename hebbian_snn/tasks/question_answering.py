@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
+from common.settings import option
 from common.training import generator as seeded
 from datasets.babi import EMBEDDED_STORIES, PADDINGS, BabiTask, Questions, load_babi
 from datasets.choices import DATA_CHOICES
@@ -25,34 +26,21 @@ from hebbian_snn.training.task import Batch, SupervisedTask, shuffled
 class QuestionAnsweringData:
     """Stories and questions, and how they are shown."""
 
-    task: int = field(metadata={"help": "of bAbI, 1 to 20", "minimum": 1, "maximum": 20})
-    ten_k: bool = field(metadata={"help": "10 000 training questions; 0: 1 000"})
-    data: str = field(
-        metadata={
-            "help": "the official files, generated stories, or those only where these are not",
-            "choices": DATA_CHOICES,
-        }
+    task: int = option("bAbI task, 1 to 20", minimum=1, maximum=20)
+    ten_k: bool = option("10 000 training questions; 0: 1 000")
+    data: str = option(
+        "the official files, generated stories, or those only where these are not",
+        choices=DATA_CHOICES,
     )
-    add_time_words: bool = field(
-        metadata={"help": "say in every sentence how many sentences ago it was told"}
-    )
-    mask_time_words: bool = field(
-        metadata={"help": "the weights of the time words' place are not trained"}
-    )
-    learn_encoding: bool = field(
-        metadata={"help": "weights for every place of a sentence; 0: they stay 1"}
-    )
-    sentence_duration: int = field(metadata={"help": "steps of a sentence, ms", "minimum": 1})
-    max_num_sentences: int = field(
-        metadata={"help": "questions with longer stories are left out", "minimum": 1}
-    )
-    padding: str = field(metadata={"help": "where short stories are padded", "choices": PADDINGS})
-    dataset_seed: int = field(
-        metadata={"help": "of the split into training and validation", "minimum": 0}
-    )
-    questions: int = field(
-        default=0,
-        metadata={"help": "for training, of generated stories; 0: as many as usual", "minimum": 0},
+    add_time_words: bool = option("say in every sentence how many sentences ago it was told")
+    mask_time_words: bool = option("the weights of the time words' place are not trained")
+    learn_encoding: bool = option("weights for every place of a sentence; 0: they stay 1")
+    sentence_duration: int = option("steps of a sentence, ms", minimum=1)
+    max_num_sentences: int = option("questions with longer stories are left out", minimum=1)
+    padding: str = option("where short stories are padded", choices=PADDINGS)
+    dataset_seed: int = option("random seed of the split into training and validation", minimum=0)
+    questions: int = option(
+        "training questions of generated stories; 0: as many as usual", default=0, minimum=0
     )
 
 
@@ -60,14 +48,12 @@ class QuestionAnsweringData:
 class StoriesTrainingSettings(TrainingSettings):
     """Optimisation where several questions are asked of one story."""
 
-    share_stories: bool = field(
+    share_stories: bool = option(
+        "a batch is whole stories with all of their questions, at least --batch_size "
+        "of them, and every story is written once: several times faster. Gradients are exact, "
+        "but the questions of a batch depend on each other, unlike the single questions that "
+        "are drawn without it, as in the paper",
         default=False,
-        metadata={
-            "help": "a batch is whole stories with all of their questions, at least --batch_size "
-            "of them, and every story is written once: several times faster. Gradients are exact, "
-            "but the questions of a batch depend on each other, unlike the single questions that "
-            "are drawn without it, as in the paper"
-        },
     )
 
 
@@ -75,7 +61,7 @@ class StoriesTrainingSettings(TrainingSettings):
 class QuestionAnsweringSettings:
     """Everything about one network for one task."""
 
-    relu: bool = field(metadata={"help": "the twin without spikes"})
+    relu: bool = option("the twin without spikes")
     dataset: QuestionAnsweringData
     network: NetworkSettings
     training: StoriesTrainingSettings

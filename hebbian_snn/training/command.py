@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,17 +80,26 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--logging", action=Switch, help="write TensorBoard events to the run's folder")
     add("--gpu", type=int, help="number of the GPU (the same as --device cuda:<number>)")
-    add("--backend", default="auto", help="of the kernels: reference, cpu, cuda or auto (default)")
+    add(
+        "--backend",
+        default="auto",
+        help="implementation of the kernels: reference, cpu, cuda or auto (default: auto)",
+    )
 
 
 def task_parser(
-    task_type: type[SupervisedTask], description: str | None
+    task_type: type[SupervisedTask], description: str | None, relu: bool = False
 ) -> argparse.ArgumentParser:
-    """All flags of a task."""
+    """All flags of a task, with the defaults of the spiking network or of the one without."""
     parser = Parser(description=description)
     add_task_arguments(parser)
     add = parser.add_argument
-    add("--start_epoch", type=int, default=0, help="of a new training, from 0 (default: 0)")
+    add(
+        "--start_epoch",
+        type=int,
+        default=0,
+        help="first epoch of a new training, from 0 (default: 0)",
+    )
     add(
         "--print_freq",
         type=int,
@@ -109,7 +119,8 @@ def task_parser(
     add("--workers", type=int, help="accepted, without effect")
     add("--prefetch_factor", type=int, help="accepted, without effect")
     add("--learn_readout_delay", action=Switch, help="accepted, without effect")
-    add_arguments(parser, task_type.settings_type)
+    defaults = task_settings(task_type.settings_type, task_type.name, relu, {})
+    add_arguments(parser, task_type.settings_type, defaults)
     settings = flag_names(task_type.settings_type)
     if "pin_data_to_memory" not in settings:
         add("--pin_data_to_memory", action=Switch, help="accepted, without effect")
@@ -158,7 +169,8 @@ def run_task(
 
     Raises :class:`UserError` for flags, files and environments that do not work.
     """
-    parser = task_parser(task_type, description)
+    words = sys.argv[1:] if argv is None else argv
+    parser = task_parser(task_type, description, relu="--relu" in words)
     add_spellings(parser, spellings or {})
     for name in without_effect or {}:
         parser.add_argument(f"--{name}", type=int, help="accepted, without effect")

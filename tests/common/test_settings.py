@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from common.arguments import Parser
 from common.errors import UserError
 from common.settings import (
     add_arguments,
     differences,
     from_dict,
     load_settings,
+    option,
     overrides_from_args,
     to_dict,
 )
@@ -23,14 +25,14 @@ from common.settings import (
 
 @dataclass(frozen=True)
 class Network:
-    sizes: tuple[int, ...] = field(metadata={"help": "units of each layer", "minimum": 1})
+    sizes: tuple[int, ...] = option("units of each layer", minimum=1)
     kernel: tuple[int, int]
     spiking: bool
 
 
 @dataclass(frozen=True)
 class Training:
-    learning_rate: float = field(metadata={"help": "step size, 50 % of the usual", "minimum": 0})
+    learning_rate: float = option("step size, 50 % of the usual", minimum=0)
     batch_size: int
     milestones: dict[int, float]
     patience: int | None = None
@@ -42,7 +44,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Settings:
-    dataset: str = field(metadata={"help": "what to learn", "choices": ("bars", "shapes")})
+    dataset: str = option("what to learn", choices=("bars", "shapes"))
     network: Network
     training: Training
 
@@ -109,10 +111,10 @@ def test_flags_that_are_not_given_leave_no_trace() -> None:
         ("1e-3", "fast", "must be a number, not 'fast'"),
         ("1e-3", "-1", "'training.learning_rate' must be at least 0, not -1.0"),
         ("[9, 3]", "[9, 0]", "'network.sizes' must be at least 1, not 0"),
-        ("[9, 3]", "9", "must be a list of an integer"),
-        ("[5, 5]", "[5]", "'network.kernel' must be a list of 2 times an integer"),
+        ("[9, 3]", "9", "must be a list of integers"),
+        ("[5, 5]", "[5]", "'network.kernel' must be a list of 2 integers"),
         ("true", "maybe", "'network.spiking' must be true or false, not 'maybe'"),
-        ("60: 0.5", "sixty: 0.5", "'training.milestones' must be a mapping from an integer"),
+        ("60: 0.5", "sixty: 0.5", "'training.milestones' must be a mapping from integers"),
         ("batch_size: 32", "batch_size: 32, patience: 101", "patience above 100 never stops"),
         ("network: {sizes: [9, 3], kernel: [5, 5], spiking: true}", "network: 3", "'network' must"),
         ("[9, 3]", "[9, 3", "not valid YAML near line"),
@@ -149,7 +151,7 @@ def test_a_bad_flag_value_is_not_blamed_on_the_file_alone(path: Path) -> None:
     ("words", "message"),
     [
         (["--batch_size", "x"], "must be an integer, not 'x'"),
-        (["--milestones", "60"], "must be a mapping from an integer to a number, not '60'"),
+        (["--milestones", "60"], "must be a mapping from integers to numbers, not '60'"),
     ],
 )
 def test_flags_that_cannot_be_read(words, message, capsys) -> None:
@@ -158,12 +160,25 @@ def test_flags_that_cannot_be_read(words, message, capsys) -> None:
     assert message in capsys.readouterr().err
 
 
-def test_help_names_type_choices_and_source_of_the_default() -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser, Settings)
+def test_help_shows_choices_and_defaults_and_one_spelling_of_each_flag(path: Path) -> None:
+    parser = Parser(prog="x")
+    add_arguments(parser, Settings, load_settings(Settings, path))
     text = " ".join(parser.format_help().split())
-    assert "what to learn (text: bars, shapes; default: as in the settings file)" in text
-    assert "step size, 50 % of the usual (a number;" in text
+    assert "--dataset TEXT what to learn (bars, shapes; default: bars)" in text
+    assert "step size, 50 % of the usual (default: 0.001)" in text
+    assert "units of each layer (list of integers; default: 9 3)" in text
+    assert "--milestones [KEY=FLOAT ...] (default: 60=0.5 170=0.1)" in text
+    assert "--patience INT (or none; default: none)" in text
+    assert "--spiking [0|1] (default: 1)" in text
+    assert "--batch-size" not in text and "--no-" not in text
+    given = parser.parse_args(["--batch-size", "3", "--no-spiking"])
+    assert (given.batch_size, given.spiking) == (3, False)
+
+
+def test_one_text_may_stand_for_all_defaults() -> None:
+    parser = Parser(prog="x")
+    add_arguments(parser, Settings, "that of the network")
+    assert " ".join(parser.format_help().split()).count("default: that of the network") == 8
 
 
 def test_differences_in_words(path: Path) -> None:
