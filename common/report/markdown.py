@@ -1,4 +1,4 @@
-"""The report as Markdown: all of it for ``docs/results.md``, and a short one for the README."""
+"""The report as Markdown: ``docs/results.md``, and the table of the README."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from common.report.collect import Chapter, Row, Section, Source
 
 COLUMNS = ("what", "paper", "here", "verdict", "n", "data", "time")
 MARKS = ("<!-- results -->", "<!-- /results -->")
+MOST_UNPUBLISHED = 4
+"""Rows of a table in ``docs/results.md`` for none of whose rows the paper has a number."""
 _HEAD = """# Results
 
 Made by `python -m common.report` from the records in `docs/results/`, which hold settings, seeds,
-hashes, versions and commands in full. Missing results are listed with the command that produces
-them.
+hashes, versions and commands in full. The tables hold what the papers give numbers for; the page
+that the same command writes (`results/index.html`) has every measurement, with commands, notes and
+pictures, and what is missing with the command that produces it.
 
 Here: mean ± half width of its 95 % confidence interval, over n repetitions (images, runs or test
 questions). Verdicts: *reached* is at least as good as the paper's number; *within its interval*
@@ -57,16 +60,23 @@ def _section(section: Section) -> str:
     lines = [f"### {safe(section.result.title)}\n"]
     if section.is_missing:
         lines.append(f"Missing; {code(section.result.command)} makes it.\n")
-    if section.measured:
-        lines.append(markdown_table(COLUMNS, [cells(row) for row in section.measured]) + "\n")
+    headline = section.result.headline
+    rows = [
+        row
+        for row in section.measured
+        if row.published.value is not None or row.published.what in headline
+    ] or section.measured[:MOST_UNPUBLISHED]
+    if rows:
+        lines.append(markdown_table(COLUMNS, [cells(row) for row in rows]) + "\n")
     if section.remark:
         lines.append(f"{section.remark}\n")
-    lines += [f"- {safe(line)}" for line in facts_of(section)]
-    details = details_of(section)
-    if details:
-        lines += ["\n<details><summary>commands and notes</summary>\n"]
-        lines += [*(f"- {safe(line)}" for line in details), "\n</details>"]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    counted = {
+        f"{len(rows)} of {len(section.measured)} measurements": len(rows) < len(section.measured),
+        f"{len(section.absent)} numbers missing": bool(section.absent),
+    }
+    facts = [code(section.result.command), *(text for text, given in counted.items() if given)]
+    lines += [f"- {'; '.join(facts)}", *(f"- {safe(_record_line(s))}" for s in _used(section))]
+    return "\n".join(lines) + "\n"
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -167,7 +177,7 @@ def readme_block(chapters: Iterable[Chapter]) -> str:
     legend = (
         "Bold: at least as good as the paper, or equal within the 95 % interval. "
         f"{NONE}: not published, or not measured yet. \\*: quick profile. †: on a stand-in for the "
-        "real data set. Everything else, with intervals, times and commands: "
+        "real data set. With intervals and times: "
         "[docs/results.md](docs/results.md).\n"
     )
     return markdown_table(("paper", "result", "paper's", "here"), rows) + "\n\n" + legend
