@@ -136,11 +136,11 @@ if [[ "$all" == --all ]]; then
     # ---- SNN-THA ---------------------------------------------------------------------------------
     for dataset in shd dvs; do
         run snn_tha/$dataset python run.py --epochs 1 --batch_size 10 --backend reference $images
-        made "runs/snn_tha/$dataset/network.safetensors"
+        made "runs/snn_tha/${dataset}_embedded/network.safetensors"
     done
     sed -i 's/"num_epochs": 500/"num_epochs": 2/' "$clone/snn_tha/mnist/conf.py"
     run snn_tha/mnist python run.py --batch_size 10 --backend reference $images
-    [[ "$(wc -l <"$clone/results/snn_tha_runs/mnist_t0.csv")" == 3 ]]
+    [[ "$(wc -l <"$clone/results/snn_tha_runs/mnist_embedded_t0.csv")" == 3 ]]
     git -C "$clone" checkout --quiet snn_tha/mnist/conf.py
 
     # ---- DASBE -----------------------------------------------------------------------------------
