@@ -32,7 +32,10 @@ from hebbian_snn.kernels.cpu_neurons import (
 from hebbian_snn.kernels.cpu_threads import in_shares
 from hebbian_snn.neurons import LIFState, NeuronParameters
 
-_FAST = {"reassoc", "contract", "nsz"}  # sums in SIMD order; NaN stays NaN
+# Sums in SIMD order; NaN stays NaN. Functions with such sums go into their callers whole: of a
+# function of its own LLVM may order them otherwise where the process compiles and where it takes
+# the compiled caller from the cache, and the first run would end in other numbers than the second.
+_FAST = {"reassoc", "contract", "nsz"}
 
 
 def read_memory(
@@ -105,7 +108,7 @@ class _Read(torch.autograd.Function):
         return d_keys, d_weight, d_mem, *d_state, d_delayed, None, None
 
 
-@numba.njit(cache=True, fastmath=_FAST)
+@numba.njit(cache=True, fastmath=_FAST, forceinline=True)
 def _add_rows(factors, f, rows, out, t):
     """Row t of ``out`` += row f of ``factors`` @ rows, fast where many factors are 0."""
     for i in range(factors.shape[1]):

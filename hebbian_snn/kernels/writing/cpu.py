@@ -54,7 +54,10 @@ from hebbian_snn.plasticity import InvertedOja
 SEGMENT = 64
 """Steps from one stored copy of the memory to the next."""
 
-_FAST = {"reassoc", "contract", "nsz"}  # sums in SIMD order; NaN stays NaN
+# Sums in SIMD order; NaN stays NaN. Functions with such sums go into their callers whole: of a
+# function of its own LLVM may order them otherwise where the process compiles and where it takes
+# the compiled caller from the cache, and the first run would end in other numbers than the second.
+_FAST = {"reassoc", "contract", "nsz"}
 
 
 class Rule(NamedTuple):
@@ -262,7 +265,7 @@ def _kept(key, rule):
     return type(key)(1) - rule.gamma_neg * key * key
 
 
-@numba.njit(cache=True, fastmath=_FAST)
+@numba.njit(cache=True, fastmath=_FAST, forceinline=True)
 def _learn(mem, j, g, traces, k, begin, end, rule):
     """Row j of the transposed memory, of live key k, through the steps from ``begin`` to
     ``end``."""
@@ -354,7 +357,7 @@ def _block_end(spikes, k, c, steps):
     return end
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, forceinline=True)
 def _learn_again(mem, j, begin, g, traces, spikes, k, steps, rule, rows, places, copies):
     """Keep column j, of live key k, before every block; returns the number of copies with
     these."""
@@ -371,7 +374,7 @@ def _learn_again(mem, j, begin, g, traces, spikes, k, steps, rule, rows, places,
     return copies
 
 
-@numba.njit(cache=True, fastmath=_FAST)
+@numba.njit(cache=True, fastmath=_FAST, forceinline=True)
 def _stretch_back(rows, places, g, d_g, d_mem, d_learned, traces, k, j, begin, end, rule):
     """The gradient of column j, of live key k, backwards through a stretch, four steps at a time;
     those of ``g`` and of the key's traces are added up."""
@@ -429,7 +432,7 @@ def _trace_back(d_trace, d_g, c, d_spikes, t, rule):
         d_trace[i] = rule.trace_decay * d
 
 
-@numba.njit(cache=True, fastmath=_FAST)
+@numba.njit(cache=True, fastmath=_FAST, forceinline=True)
 def _any(rows, j):
     """Whether row j holds anything but 0."""
     total = rows.dtype.type(0)
@@ -438,7 +441,7 @@ def _any(rows, j):
     return total != 0
 
 
-@numba.njit(cache=True, fastmath=_FAST)
+@numba.njit(cache=True, fastmath=_FAST, forceinline=True)
 def _heard(rows, places, g, d_recalled, d_spikes, slopes, traces, spikes, k, j, begin, steps, rule):
     """Gradients of the spikes of live key k, since it is live, where it has a slope."""
     w, c, end = rule.w_max, begin, begin
@@ -497,7 +500,7 @@ def _steep_steps(slopes, j, end, chosen):
     return count
 
 
-@numba.njit(cache=True, fastmath=_FAST)
+@numba.njit(cache=True, fastmath=_FAST, forceinline=True)
 def _still(
     mem, d_mem, j, d_recalled, later, chosen, count, powers, d_spikes, d_traces, d_trace, rule
 ):
