@@ -152,7 +152,7 @@ if [[ "$all" == --all ]]; then
     run scripts/dasbe python train_net.py mnist_shape --images 100 $digits
     run scripts/dasbe python train_multi_mnist.py --images 100 $digits
     run scripts/dasbe python train_clrnet.py --epochs 1 --images 60 --batch_size 20
-    run scripts/dasbe python train_rbae.py --epochs 1 --images 2 --batch_size 2 --groups train_single
+    run scripts/dasbe python train_rbae.py --epochs 1 --images 10 --batch_size 5 --groups train_single
     run scripts/dasbe python dasbe_example.py shapes shapes --iterations 2
     made results/dasbe_example.png
     run scripts/dasbe ./dasbe_example.sh

@@ -168,3 +168,13 @@ def test_it_runs_from_any_folder(way, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "test: cross entropy" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_run_that_compiles_comes_to_the_numbers_of_the_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("first", "second"):
+        line = command(*flags(tmp_path / name, "--epochs", "2"))
+        subprocess.run(line, env=environment(), check=True, capture_output=True)
+    assert any((tmp_path / "cache").iterdir())
+    same_training(tmp_path / "first", tmp_path / "second")
