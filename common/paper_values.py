@@ -127,6 +127,12 @@ def published_fields(folder: str, what: str) -> dict[str, Any]:
     return {"paper": row.value, "paper_source": row.source}
 
 
+def numbers_beside(folder: str, what: str) -> dict[str, Any]:
+    """:func:`published_fields` of a row that is listed, nothing for any other."""
+    found = (paper.results[folder].rows for paper in papers().values() if folder in paper.results)
+    return published_fields(folder, what) if what in next(found, {}) else {}
+
+
 def published_curve(folder: str, name: str) -> Curve:
     """A published curve; raises :class:`UserError` where it is not listed."""
     curves = result_of(folder).curves

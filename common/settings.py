@@ -50,7 +50,7 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     some: bool = False,
-    kw_only: bool = False,
+    kw_only: Any = dataclasses.MISSING,
 ) -> Any:
     """A field of a settings class: its help and its limits.
 
@@ -169,7 +169,11 @@ def differences(there: Any, here: Any) -> list[str]:
 
 
 def add_arguments(
-    parser: argparse.ArgumentParser, cls: type, defaults: Any = None, title: str = "general"
+    parser: argparse.ArgumentParser,
+    cls: type,
+    defaults: Any = None,
+    title: str = "general",
+    only_options: bool = False,
 ) -> None:
     """Add one flag for every value of ``cls``: ``--learning_rate``, also ``--learning-rate``.
 
@@ -180,10 +184,11 @@ def add_arguments(
     Args:
         defaults: the file's values, shown by ``--help``: settings, a mapping from names to what
             is shown, or a text for all. title: of the values that are in no section.
+        only_options: fields without :func:`option` have no flag.
     """
     groups: dict[str | None, Any] = {}
     shown = _shown_defaults(defaults)
-    for leaf in _leaves(cls):
+    for leaf in _leaves(cls, only_options):
         if leaf.section not in groups:
             groups[leaf.section] = parser.add_argument_group(f"{leaf.section or title} settings")
         names = dict.fromkeys([f"--{leaf.name}", f"--{leaf.name.replace('_', '-')}"])
@@ -201,10 +206,12 @@ def flag_names(cls: type) -> set[str]:
     return {leaf.name for leaf in _leaves(cls)}
 
 
-def overrides_from_args(cls: type, namespace: argparse.Namespace) -> dict[str, Any]:
+def overrides_from_args(
+    cls: type, namespace: argparse.Namespace, only_options: bool = False
+) -> dict[str, Any]:
     """The flags of :func:`add_arguments` that were given, nested like the settings file."""
     overrides: dict[str, Any] = {}
-    for leaf in _leaves(cls):
+    for leaf in _leaves(cls, only_options):
         if not hasattr(namespace, leaf.name):
             continue
         value = getattr(namespace, leaf.name)
@@ -311,12 +318,14 @@ def _help(leaf: _Leaf, default: str | None) -> str:
 # ------------------------------------------------------------------------------- the parts
 
 
-def _leaves(cls: type) -> list[_Leaf]:
-    """All value fields of ``cls`` and its sections, in order."""
+def _leaves(cls: type, only_options: bool = False) -> list[_Leaf]:
+    """All value fields of ``cls`` and its sections, in order; or only those of :func:`option`."""
     leaves = []
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
+        if only_options and "help" not in field.metadata:
+            continue
         if dataclasses.is_dataclass(hint):
             inner = typing.get_type_hints(hint)
             leaves += [

@@ -8,29 +8,51 @@ Iterations are counted from 0.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-import numpy as np
-from matplotlib.figure import Figure
+import matplotlib as mpl
 
 from common.drawing import DOUBLE_COLUMN, draw_groups, draw_image, use_style
-from common.errors import UserError, command_line
+from common.errors import UserError
+from common.figure import Arrays, Figure, FigureRecord
 from common.records import Record
-from common.results import report_results
+from common.settings import option
+from gust.figures import one_image
 from gust.figures.binding import draw_colorings
-from gust.figures.one_image import compute, image_parser, image_plan, image_settings
+from gust.figures.one_image import IMAGE_FILE, ImageOptions
 from gust.figures.pictures import draw_phase_key
 
-NAME = "Colouring of one image"
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ImageOptions):
+    """Those of the image, and which iterations are coloured."""
+
+    coloured: tuple[int, ...] | None = option(
+        "iterations to colour, counted from 0; none: those of the figure of the binding, as far as "
+        "there are so many",
+        default=None,
+        some=True,
+    )
 
 
-def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+def compute(options: Options, record: FigureRecord) -> Arrays:
+    """Bind the image; see :func:`gust.figures.one_image.compute`."""
+    n = options.load()[1]
+    for chosen in options.coloured or []:
+        if not 0 <= chosen < n:
+            raise UserError(f"--coloured {chosen}: there are iterations 0 to {n - 1}")
+    coloured = options.coloured or [k for k in options.coloured_iterations if k < n]
+    record.settings["figure"]["coloured_iterations"] = list(coloured)
+    return one_image.compute(options, record)
+
+
+def draw(record: Record, arrays: Arrays) -> mpl.figure.Figure:
     """Input, true objects and the colourings, with a key of the phases below."""
     coloured = record.settings["figure"]["coloured_iterations"]
     n_maps = 2 + len(coloured)
     with use_style():
-        figure = Figure(figsize=(DOUBLE_COLUMN, DOUBLE_COLUMN / n_maps + 0.6), layout="constrained")
+        size = (DOUBLE_COLUMN, DOUBLE_COLUMN / n_maps + 0.6)
+        figure = mpl.figure.Figure(figsize=size, layout="constrained")
         grid = figure.add_gridspec(2, n_maps, height_ratios=[1, 0.1])
         axes = [figure.add_subplot(grid[0, column]) for column in range(n_maps)]
         draw_image(axes[0], arrays["image"], "input")
@@ -40,28 +62,17 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    settings = image_settings()
-    parser = image_parser("gust.draw_color", __doc__, "gust_color", settings)
-    parser.add_argument(
-        "--coloured",
-        nargs="+",
-        type=int,
-        metavar="N",
-        help="iterations to colour, counted from 0 (default: "
-        f"{' '.join(map(str, settings.coloured_iterations))}, as far as there are so many)",
-    )
-    args = parser.parse_args(argv)
-    plan = image_plan(args)
-    for n in args.coloured or []:
-        if not 0 <= n < plan.iterations:
-            raise UserError(f"--coloured {n}: there are iterations 0 to {plan.iterations - 1}")
-    coloured = args.coloured or [n for n in settings.coloured_iterations if n < plan.iterations]
-    settings = replace(settings, coloured_iterations=tuple(coloured))
-    record, arrays = compute(NAME, "python -m gust.draw_color", plan, settings)
-    report_results(plan.out, record, arrays, draw(record, arrays))
+FIGURE = Figure(
+    "gust_color",
+    "Colouring of one image",
+    "GUST",
+    Options,
+    compute,
+    draw,
+    [IMAGE_FILE],
+    "python -m gust.draw_color",
+)
+main = FIGURE.main
 
 
 if __name__ == "__main__":

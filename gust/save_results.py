@@ -28,33 +28,29 @@ import numpy as np
 
 from common.arguments import Parser
 from common.errors import command_line
-from common.files import atomic_path, folder_to_write
+from common.files import atomic_path, folder_to_write, read_yaml
 from common.paths import RESULTS
 from common.results import save_arrays
 from common.runs import add_networks_argument
-from common.settings import to_dict
-from gust.figures.one_image import (
-    ImagePlan,
-    add_image_flags,
-    bind_image,
-    image_plan,
-    image_settings,
-)
+from common.settings import add_arguments, from_dict, in_words, overrides_from_args, to_dict
+from common.training import choose_device
+from gust.figures.one_image import IMAGE_FILE, ImageOptions, bind_image
 from gust.figures.sources import TEST_GROUP, dataset_with
+from gust.trained import TrainedNetwork
 
 FOLDER = RESULTS / "gust_spikes"
 
 
-def description_of(plan: ImagePlan) -> str:
+def description_of(options: ImageOptions, trained: TrainedNetwork) -> str:
     """What the arrays are of, as JSON."""
     about = {
-        "network": plan.trained.checkpoint.name,
-        "checkpoint": plan.trained.checkpoint.sha256,
-        "dataset": dataset_with(plan.objects),
+        "network": trained.checkpoint.name,
+        "checkpoint": trained.checkpoint.sha256,
+        "dataset": dataset_with(options.objects),
         "group": TEST_GROUP,
-        "image": plan.image,
-        "seed": plan.seed,
-        "settings": to_dict(plan.trained.settings),
+        "image": options.image,
+        "seed": options.seed,
+        "settings": to_dict(trained.settings),
     }
     return json.dumps(about)
 
@@ -70,7 +66,9 @@ def save_original(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = Parser(prog="python -m gust.save_results", description=__doc__)
-    add_image_flags(parser, image_settings())
+    values = read_yaml(IMAGE_FILE, f"there is no settings file {IMAGE_FILE}")
+    shown = {name: in_words(value) for name, value in values.items()}
+    add_arguments(parser, ImageOptions, shown, "image", only_options=True)
     add_networks_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
@@ -79,12 +77,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=str(FOLDER),
         help="folder (default: results/gust_spikes)",
     )
-    plan = image_plan(parser.parse_args(argv))
-    arrays = bind_image(plan)
-    name = plan.trained.checkpoint.name
-    path = plan.out / f"{name}-objects_{plan.objects}-image_{plan.image}.npz"
-    save_arrays(path, {**arrays, "about": np.array(description_of(plan))})
-    original = (RESULTS if plan.out == FOLDER else plan.out) / "result.npy"
+    args = parser.parse_args(argv)
+    flags = overrides_from_args(ImageOptions, args, only_options=True)
+    ready = {"profile": "quick", "data": "auto", "networks": (), "out": args.out}
+    ready["device"] = choose_device(args.device)
+    given = {**values, **flags}
+    options = from_dict(ImageOptions, given, str(IMAGE_FILE), flags=flags, ready=ready)
+    arrays, (trained, _) = bind_image(options), options.load()
+    name = trained.checkpoint.name
+    path = options.out / f"{name}-objects_{options.objects}-image_{options.image}.npz"
+    save_arrays(path, {**arrays, "about": np.array(description_of(options, trained))})
+    original = (RESULTS if options.out == FOLDER else options.out) / "result.npy"
     save_original(original, arrays)
     n, window = arrays["spikes"].shape[:2]
     print(f"{path}, {original}: {n} iterations of {window} steps, AMI {arrays['ami'][-1]:.3f}")

@@ -14,21 +14,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 from common.animation import figure_frames, save_animation
 from common.drawing import CYCLE, draw_groups, draw_image, group_colors, use_style
-from common.errors import command_line
+from common.figure import Figure
 from common.records import Record
-from common.results import report_results
 from gust.figures.iterations import SCORE_NAMES
-from gust.figures.one_image import compute, image_parser, image_plan, image_settings
+from gust.figures.one_image import IMAGE_FILE, ImageOptions, compute
 from gust.figures.pictures import color_phases
 
-NAME = "Binding, animated"
 FPS = 20
 HOLD_LAST = 60
 """Frames for which the end stands still."""
@@ -45,7 +43,7 @@ SEPARATION = 3
 class Scene(NamedTuple):
     """A figure, ``update(k)`` that changes it to frame k, and the number of frames."""
 
-    figure: Figure
+    figure: mpl.figure.Figure
     update: Callable[[int], None]
     n_frames: int
 
@@ -71,7 +69,7 @@ def build_scene(arrays: dict[str, np.ndarray]) -> Scene:
     """
     n_iterations, window = arrays["spikes"].shape[:2]
     with use_style():
-        figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, layout="none")
+        figure = mpl.figure.Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, layout="none")
         title = figure.text(LEFT / WIDTH, 1 - 10 / HEIGHT, "", va="top", fontsize=10)
         size = (WIDTH - LEFT - RIGHT - 3 * GAP) / 4
         lefts = LEFT + np.arange(4) * (size + GAP)
@@ -94,7 +92,9 @@ def build_scene(arrays: dict[str, np.ndarray]) -> Scene:
     return Scene(figure, update, n_iterations * window)
 
 
-def _add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+def _add_axes(
+    figure: mpl.figure.Figure, left: float, top: float, width: float, height: float
+) -> Axes:
     """Axes at a place in pixels from the figure's upper left corner."""
     bottom = HEIGHT - top - height
     return figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
@@ -165,7 +165,7 @@ def _draw_curves(ax: Axes, arrays: dict[str, np.ndarray]) -> Callable[[int, int]
     return show
 
 
-def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+def draw(record: Record, arrays: dict[str, np.ndarray]) -> mpl.figure.Figure:
     """The last frame."""
     scene = build_scene(arrays)
     scene.update(scene.n_frames - 1)
@@ -180,15 +180,23 @@ def frames(arrays: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
     yield from [frame] * (HOLD_LAST - 1)
 
 
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    settings = image_settings()
-    parser = image_parser("gust.figures.animation", __doc__, "gust_animation", settings)
-    plan = image_plan(parser.parse_args(argv))
-    record, arrays = compute(NAME, "scripts/gust/figure_animation.sh", plan, settings)
-    report_results(plan.out, record, arrays, draw(record, arrays))
-    print(f"animation: {save_animation(plan.out / 'binding.gif', frames(arrays), FPS)}")
+def save_film(options: ImageOptions, record: Record, arrays: dict[str, np.ndarray]) -> None:
+    """Write the film."""
+    print(f"animation: {save_animation(options.out / 'binding.gif', frames(arrays), FPS)}")
+
+
+FIGURE = Figure(
+    "gust_animation",
+    "Binding, animated",
+    "GUST",
+    ImageOptions,
+    compute,
+    draw,
+    [IMAGE_FILE],
+    "scripts/gust/figure_animation.sh",
+    after=save_film,
+)
+main = FIGURE.main
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from common.drawing import (
     DOUBLE_COLUMN,
@@ -25,20 +26,17 @@ from common.drawing import (
     side_by_side,
     use_style,
 )
-from common.errors import command_line
+from common.figure import Figure
 from common.records import Record
-from common.results import report_results
-from gust.figures.one_image import compute, image_parser, image_plan, image_settings
+from gust.figures.one_image import IMAGE_FILE, ImageOptions, compute
 from gust.figures.pictures import color_objects, color_phases, draw_phase_key
 
-NAME = "Binding of one image"
 
-
-def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+def draw(record: Record, arrays: dict[str, np.ndarray]) -> mpl.figure.Figure:
     """Input, truth, groups and colourings (a-d), spike frames (e), rasters (f), rates (g)."""
     settings = record.settings["figure"]
     with use_style():
-        figure = Figure(figsize=(DOUBLE_COLUMN, 5.8), layout="constrained")
+        figure = mpl.figure.Figure(figsize=(DOUBLE_COLUMN, 5.8), layout="constrained")
         top, middle, bottom = figure.subfigures(3, 1, height_ratios=[1.2, 1.6, 2.7], hspace=0.02)
         _draw_maps(top, arrays, settings["coloured_iterations"])
         first, last = _ends(len(arrays["spikes"]), settings["shown_iterations"])
@@ -138,14 +136,17 @@ def _draw_rates(ax: Axes, trains: np.ndarray, true: np.ndarray, start: int) -> N
     ax.set(xlabel="time (steps)", ylabel="share firing", ylim=(0, 1.02))
 
 
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    settings = image_settings()
-    parser = image_parser("gust.figures.binding", __doc__, "gust_binding", settings)
-    plan = image_plan(parser.parse_args(argv))
-    record, arrays = compute(NAME, "scripts/gust/figure_binding.sh", plan, settings)
-    report_results(plan.out, record, arrays, draw(record, arrays))
+FIGURE = Figure(
+    "gust_binding",
+    "Binding of one image",
+    "GUST",
+    ImageOptions,
+    compute,
+    draw,
+    [IMAGE_FILE],
+    "scripts/gust/figure_binding.sh",
+)
+main = FIGURE.main
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from common.errors import UserError
 from gust.scoring import Scores, cluster, score, spikes_of
 from gust.trained import TrainedNetwork
 
@@ -28,12 +27,6 @@ class Iteration(NamedTuple):
     spikes: Tensor
     labels: np.ndarray
     scores: Scores
-
-
-def check_seed(seed: int) -> None:
-    """Raise :class:`UserError` for a negative seed."""
-    if seed < 0:
-        raise UserError(f"--seed is {seed}; it must be 0 or more")
 
 
 def bound_iterations(

@@ -10,32 +10,25 @@ that of the other figures. Finished parts are kept and not repeated.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from common.drawing import CYCLE, DOUBLE_COLUMN, line_with_band, panel_label, use_style
-from common.errors import UserError, command_line
-from common.paper_values import Curve, published_curve, published_fields
-from common.records import Measurement, Record, mean_measurement, new_record
-from common.results import report_results, result_parser
-from common.settings import load_settings, to_dict
+from common.errors import UserError
+from common.figure import Arrays, Figure, FigureRecord
+from common.paper_values import Curve, published_curve
+from common.records import Record
+from common.settings import option
 from common.training import progress
 from datasets.catalogue import GENERATOR_VERSION
 from gust.config import FILE
 from gust.figures.iterations import SCORE_NAMES, bound_iterations
-from gust.figures.one_image import (
-    ImagePlan,
-    add_image_flags,
-    image_plan,
-    image_settings,
-)
-from gust.figures.parts import kept
+from gust.figures.one_image import IMAGE_FILE, ImageOptions
 from gust.figures.sources import (
     TEST_GROUP,
     count_test_images,
@@ -45,8 +38,8 @@ from gust.figures.sources import (
     read_test_images,
 )
 from gust.scoring import CHUNK, Scores
+from gust.trained import TrainedNetwork
 
-NAME = "AMI and SynScore against iteration"
 RESULT = "gust_scores"
 SETS = {"published": "published image", "runs": "one image", "images": "test images"}
 """What is measured, and what a record calls it."""
@@ -55,172 +48,146 @@ COLORS = dict(zip(SETS, CYCLE, strict=False))
 PUBLISHED_GROUP = "train_multi"
 
 
-@dataclass(frozen=True)
-class ScoresSettings:
-    """What stands in ``gust/settings/figure_scores.yaml``.
+@dataclass(frozen=True, kw_only=True)
+class Options(ImageOptions):
+    """Those of the image, and what stands in ``gust/settings/figure_scores.yaml``.
 
     Attributes:
-        runs: of the published image and of ours, with the seeds from its own on.
-        images_full, images_quick: test images in the two profiles, the first ones.
         paper_objects, paper_image: objects of the published image, and its number in the training
             images; it is measured where images with as many objects are.
     """
 
-    runs: int
-    images_full: int
-    images_quick: int
+    runs: int = option("runs of each single image, with the seeds from --seed on", minimum=2)
+    images: int = option("test images, the first ones", minimum=2)
     paper_objects: int
     paper_image: int
 
-
-@dataclass(frozen=True)
-class Plan:
-    """One run: the image and its runs' seeds, and the number of test images."""
-
-    one: ImagePlan
-    seeds: tuple[int, ...]
-    images: int
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = count_test_images(self.objects)
+        if self.images > most:
+            raise UserError(f"--images is {self.images}; there are {most} images")
 
 
 # ---- measuring ------------------------------------------------------------------------------
 
 
-def compute(plan: Plan, settings: ScoresSettings) -> tuple[Record, dict[str, np.ndarray]]:
+def compute(options: Options, record: FigureRecord) -> Arrays:
     """Score every iteration of the runs and of the test images.
 
     Returns:
-        the record, and ``"published-ami"``, ``"published-synchrony"`` (runs, N) of the published
-        image, ``"runs-..."`` of ours, and ``"images-..."`` (n, N) of the first n test images.
+        ``"published-ami"``, ``"published-synchrony"`` (runs, N) of the published image,
+        ``"runs-..."`` of ours, and ``"images-..."`` (n, N) of the first n test images.
     """
-    one = plan.one
-    ensure_test_images(one.objects, max(one.image + 1, plan.images))
+    trained, n_iterations = options.load()
+    seeds = list(range(options.seed, options.seed + options.runs))
+    ensure_test_images(options.objects, max(options.image + 1, options.images))
     sets: dict[str, list[tuple[int, int, int]]] = {}
-    if one.objects == settings.paper_objects:
-        ensure_test_images(one.objects, settings.paper_image + 1, PUBLISHED_GROUP)
-        sets["published"] = [(settings.paper_image, 1, seed) for seed in plan.seeds]
-    sets["runs"] = [(one.image, 1, seed) for seed in plan.seeds]
+    if options.objects == options.paper_objects:
+        ensure_test_images(options.objects, options.paper_image + 1, PUBLISHED_GROUP)
+        sets["published"] = [(options.paper_image, 1, seed) for seed in seeds]
+    sets["runs"] = [(options.image, 1, seed) for seed in seeds]
     sets["images"] = [
-        (begin, min(CHUNK, plan.images - begin), one.seed) for begin in range(0, plan.images, CHUNK)
+        (begin, min(CHUNK, options.images - begin), options.seed)
+        for begin in range(0, options.images, CHUNK)
     ]
-    record = new_record(
-        NAME,
-        "GUST",
-        one.profile,
-        device=one.device,
-        seeds=list(plan.seeds),
-        settings={
-            "figure": to_dict(settings),
-            "objects": one.objects,
-            "image": one.image,
-            "images": plan.images,
-        },
-        data="generated",
-        checkpoints={one.trained.checkpoint.name: one.trained.checkpoint.sha256},
-    )
+    record.seeds, record.data = seeds, "generated"
+    record.checkpoints = {trained.checkpoint.name: trained.checkpoint.sha256}
+    names = ("objects", "image", "images")
+    record.settings |= {name: getattr(options, name) for name in names}
     arrays = {}
-    total = sum(len(parts) for parts in sets.values()) * one.iterations
+    total = sum(len(parts) for parts in sets.values()) * n_iterations
     with progress(total=total, unit="iteration") as bar:
         for name, parts in sets.items():
-            found = measure_set(name, parts, one, lambda: bar.update(1))
+            key = {
+                "checkpoint": trained.checkpoint.sha256,
+                "dataset": dataset_with(options.objects),
+                "generator": GENERATOR_VERSION,
+                "iterations": n_iterations,
+                "parts": parts,
+            }
+
+            def score_set(name: str = name, parts: Sequence = parts) -> Arrays:
+                more = {"group": PUBLISHED_GROUP} if name == "published" else {}
+                found = [
+                    score_iterations(*part, options, trained, lambda: bar.update(1), **more)
+                    for part in parts
+                ]
+                return {key: np.concatenate([f[key] for f in found]) for key in Scores._fields}
+
+            found = record.kept(name, key, score_set)
             seconds = float(found.pop("seconds"))
             arrays |= {f"{name}-{key}": values for key, values in found.items()}
-            record.measurements += measurements(name, found, seconds, plan, settings)
+            measure(record, name, found, seconds, options, trained)
     record.wall_seconds = sum(m.seconds or 0.0 for m in record.measurements)
-    return record, arrays
-
-
-def measure_set(
-    name: str, parts: Sequence[tuple[int, int, int]], one: ImagePlan, step: Callable[[], object]
-) -> dict[str, np.ndarray]:
-    """``ami`` and ``synchrony`` (n, N) of parts: (first image, number of images, seed) each, and
-    the ``seconds`` () they took; kept from an earlier run where they can be."""
-    key = {
-        "checkpoint": one.trained.checkpoint.sha256,
-        "dataset": dataset_with(one.objects),
-        "generator": GENERATOR_VERSION,
-        "iterations": one.iterations,
-        "parts": parts,
-    }
-
-    def measure() -> dict[str, np.ndarray]:
-        more = {"group": PUBLISHED_GROUP} if name == "published" else {}
-        found = [score_iterations(*part, one, step, **more) for part in parts]
-        return {key: np.concatenate([f[key] for f in found]) for key in Scores._fields}
-
-    return kept(one.out / "parts" / f"{name}.npz", key, measure)
+    return arrays
 
 
 def score_iterations(
     begin: int,
     count: int,
     seed: int,
-    one: ImagePlan,
+    options: Options,
+    trained: TrainedNetwork,
     step: Callable[[], object],
     group: str = TEST_GROUP,
-) -> dict[str, np.ndarray]:
+) -> Arrays:
     """``ami`` and ``synchrony`` (n, N) of ``count`` images in every iteration.
 
     ``step`` is called after each iteration.
     """
-    images, groups, indices = read_test_images(one.objects, begin, count, group)
+    images, groups, indices = read_test_images(options.objects, begin, count, group)
+    images, n_clusters = images.to(options.device), options.objects + 1
     found = []
     for iteration in bound_iterations(
-        images.to(one.device), groups, one.trained, seed, indices, one.objects + 1, one.iterations
+        images, groups, trained, seed, indices, n_clusters, options.iterations
     ):
         found.append(iteration.scores)
         step()
     return {key: np.stack([getattr(s, key) for s in found], axis=1) for key in Scores._fields}
 
 
-def measurements(
+def measure(
+    record: FigureRecord,
     name: str,
-    found: dict[str, np.ndarray],
+    found: Arrays,
     seconds: float,
-    plan: Plan,
-    settings: ScoresSettings,
-) -> list[Measurement]:
-    """AMI and SynScore of the last iteration: mean, interval and spread over runs or images."""
-    one, rows = plan.one, []
-    kind = SETS[name]
+    options: Options,
+    trained: TrainedNetwork,
+) -> None:
+    """Record AMI and SynScore of the last iteration: mean, interval, spread over runs or images."""
     for key, title in SCORE_NAMES.items():
-        values = found[key][:, -1]
-        note = images_note(one.objects, len(values), plan.images)
+        values, n_iterations = found[key][:, -1], found[key].shape[1]
+        note = images_note(options.objects, len(values), options.images)
         if name == "runs":
-            note = f"mean over {len(values)} runs of test image {one.image}"
+            note = f"mean over {len(values)} runs of test image {options.image}"
         if name == "published":
-            image = f"image {settings.paper_image} of {PUBLISHED_GROUP}"
-            note = f"mean over {len(values)} runs of {image} of {dataset_with(one.objects)}"
-        paper, curve = {}, published_curve(RESULT, title)
-        what = f"{kind}, {title} at iteration {one.iterations}"
-        if name == "published" and one.iterations == curve.x[-1]:
-            paper = published_fields(RESULT, what)
-            note += (
-                f"; the paper's value is the last one of its curve ({curve.source}), "
-                f"standard deviation {curve.spread:g}"
-            )
-        rows.append(
-            mean_measurement(
-                what,
-                values,
-                **paper,
-                seeds=[one.seed] if name == "images" else list(plan.seeds),
-                seconds=seconds if key == "ami" else None,
-                command=f"scripts/gust/figure_scores.sh --profile {one.profile}",
-                checkpoint=one.trained.checkpoint.sha256[:12],
-                note=note,
-            )
+            image = f"image {options.paper_image} of {PUBLISHED_GROUP}"
+            note = f"mean over {len(values)} runs of {image} of {dataset_with(options.objects)}"
+            curve = published_curve(RESULT, title)
+            if n_iterations == curve.x[-1]:
+                note += (
+                    f"; the paper's value is the last one of its curve ({curve.source}), "
+                    f"standard deviation {curve.spread:g}"
+                )
+        record.measure(
+            f"{SETS[name]}, {title} at iteration {n_iterations}",
+            values,
+            of=trained.checkpoint,
+            seeds=[options.seed] if name == "images" else list(record.seeds),
+            seconds=seconds if key == "ami" else None,
+            note=note,
         )
-    return rows
 
 
 # ---- drawing --------------------------------------------------------------------------------
 
 
-def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+def draw(record: Record, arrays: Arrays) -> mpl.figure.Figure:
     """AMI (a) and SynScore (b): mean and one standard deviation around it, published points."""
     settings = record.settings
     with use_style():
-        figure = Figure(figsize=(DOUBLE_COLUMN, 2.5), layout="constrained")
+        figure = mpl.figure.Figure(figsize=(DOUBLE_COLUMN, 2.5), layout="constrained")
         axes = figure.subplots(1, 2, sharex=True, sharey=True)
         for ax, letter, (key, title) in zip(axes, "ab", SCORE_NAMES.items(), strict=True):
             for name, kind in SETS.items():
@@ -267,48 +234,17 @@ def _draw_published(ax: Axes, curve: Curve) -> None:
     )
 
 
-# ---- command line ---------------------------------------------------------------------------
-
-
-def _parser(settings: ScoresSettings) -> argparse.ArgumentParser:
-    parser = result_parser(
-        "gust.figures.scores",
-        __doc__,
-        RESULT,
-        f"quick: {settings.images_quick} test images; full: {settings.images_full}",
-    )
-    add_image_flags(parser, image_settings())
-    parser.add_argument(
-        "--runs",
-        type=int,
-        default=settings.runs,
-        help="of each single image (default: %(default)s)",
-    )
-    parser.add_argument("--images", type=int, help="in place of the profile's number")
-    return parser
-
-
-def plan_from(args: argparse.Namespace, settings: ScoresSettings) -> Plan:
-    """The plan of the given flags; raises :class:`UserError` for what cannot be done."""
-    images = settings.images_full if args.profile == "full" else settings.images_quick
-    images = images if args.images is None else args.images
-    for flag, number in (("--images", images), ("--runs", args.runs)):
-        if number < 2:
-            raise UserError(f"{flag} is {number}; a spread needs at least 2")
-    most = count_test_images(args.objects)
-    if images > most:
-        raise UserError(f"--images is {images}; there are {most} images")
-    seeds = tuple(range(args.seed, args.seed + args.runs))
-    return Plan(image_plan(args), seeds, images)
-
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    settings = load_settings(ScoresSettings, FILE.with_name("figure_scores.yaml"))
-    plan = plan_from(_parser(settings).parse_args(argv), settings)
-    record, arrays = compute(plan, settings)
-    report_results(plan.one.out, record, arrays, draw(record, arrays))
+FIGURE = Figure(
+    RESULT,
+    "AMI and SynScore against iteration",
+    "GUST",
+    Options,
+    compute,
+    draw,
+    [IMAGE_FILE, FILE.with_name("figure_scores.yaml")],
+    "scripts/gust/figure_scores.sh --profile {profile}",
+)
+main = FIGURE.main
 
 
 if __name__ == "__main__":

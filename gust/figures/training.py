@@ -8,48 +8,33 @@ finished has no checkpoint yet: it is left out, and said to be missing. Both pro
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from common.checkpoints import check_metadata, network_name
 from common.drawing import CYCLE, DOUBLE_COLUMN, panel_label, use_style
-from common.errors import UserError, command_line
-from common.records import Measurement, Record, new_record
-from common.results import report_results, result_parser
-from common.settings import load_settings, to_dict
+from common.errors import UserError
+from common.figure import Arrays, Figure, FigureOptions, FigureRecord
+from common.records import Record
 from datasets.binding import split_range
 from gust.config import FILE
 from gust.figures.sources import missing_networks, missing_note, shipped_name
 from gust.losses import LOSSES
 from gust.trained import TrainedNetwork, load_network
 
-NAME = "Training"
 CURVES = ("epoch", "loss", "validation_loss", "ami", "synscore")
 
 
-@dataclass(frozen=True)
-class TrainingFigureSettings:
+@dataclass(frozen=True, kw_only=True)
+class Options(FigureOptions):
     """What stands in ``gust/settings/figure_training.yaml``: objects of the training images."""
 
     train_objects: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One run: the networks by the names they are given, the missing ones, and where."""
-
-    profile: str
-    networks: dict[str, TrainedNetwork]
-    missing: tuple[int, ...]
-    out: Path
 
 
 # ---- measuring ------------------------------------------------------------------------------
@@ -71,7 +56,7 @@ METADATA = {
 """What the figure reads of a network, besides what every one has."""
 
 
-def read_curve(trained: TrainedNetwork) -> dict[str, np.ndarray]:
+def read_curve(trained: TrainedNetwork) -> Arrays:
     """The log of a training as arrays (epochs,).
 
     Returns:
@@ -96,69 +81,66 @@ def read_curve(trained: TrainedNetwork) -> dict[str, np.ndarray]:
     return curve
 
 
-def compute(plan: Plan, settings: TrainingFigureSettings) -> tuple[Record, dict[str, np.ndarray]]:
-    """Read the curves of the plan's networks.
+def compute(options: Options, record: FigureRecord) -> Arrays:
+    """Read the curves of the networks that are named, or of all that are there.
 
     Returns:
-        the record, and ``"name-curve"`` (epochs,) for every network and every curve of
-        :func:`read_curve`, and ``"name-best"`` (), the epoch that was kept.
+        ``"name-curve"`` (epochs,) for every network and every curve of :func:`read_curve`, and
+        ``"name-best"`` (), the epoch that was kept.
     """
-    record = new_record(
-        NAME,
-        "GUST",
-        plan.profile,
-        settings={"figure": to_dict(settings)},
-        seeds=sorted({net.checkpoint.metadata["seed"] for net in plan.networks.values()}),
-        data="generated",
-        checkpoints={name: net.checkpoint.sha256 for name, net in plan.networks.items()},
-        wall_seconds=0.0,
-    )
+    missing = () if options.networks else missing_networks(options.train_objects)
+    shipped = [shipped_name(a) for a in options.train_objects if a not in missing]
+    networks = {network_name(name): load_network(name) for name in options.networks or shipped}
+    if not networks:
+        raise UserError(
+            "no training is finished yet, so there is nothing to draw; "
+            f"{missing_note(options.train_objects[0])}"
+        )
+    record.data, record.wall_seconds = "generated", 0.0
+    record.seeds = sorted({net.checkpoint.metadata["seed"] for net in networks.values()})
+    record.checkpoints = {name: net.checkpoint.sha256 for name, net in networks.items()}
     arrays = {}
-    for name, trained in plan.networks.items():
+    for name, trained in networks.items():
         curve = read_curve(trained)
         arrays |= {f"{name}-{key}": values for key, values in curve.items()}
         arrays[f"{name}-best"] = np.array(trained.checkpoint.metadata["epoch"])
-        record.measurements += measurements(trained, curve)
-    for a in plan.missing:
+        measure(record, trained, curve)
+    for a in missing:
         note = f"not drawn, the training is not finished: {missing_note(a)}"
-        record.measurements.append(Measurement(f"trained on {a} objects", None, n=0, note=note))
-    return record, arrays
+        record.measure(f"trained on {a} objects", None, note=note)
+    return arrays
 
 
-def measurements(trained: TrainedNetwork, curve: dict[str, np.ndarray]) -> list[Measurement]:
-    """What the epoch that was kept had reached."""
+def measure(record: FigureRecord, trained: TrainedNetwork, curve: Arrays) -> None:
+    """Record what the epoch that was kept had reached."""
     metadata, objects = trained.checkpoint.metadata, trained.settings.train_objects
     best = int(np.flatnonzero(curve["epoch"] == metadata["epoch"])[0])
-    scored = trained.settings.training.score_images
-    notes = {
-        "validation_loss": "per image, noisy input",
-        "ami": f"{scored} clean validation images",
-        "synscore": f"{scored} clean validation images",
-    }
-    titles = {"validation_loss": "validation loss", "ami": "AMI", "synscore": "SynScore"}
-    return [
-        Measurement(
-            what=f"trained on {objects} objects: {titles[key]} of the epoch kept",
-            value=float(curve[key][best]),
+    scored = f"{trained.settings.training.score_images} clean validation images"
+    for key, title, note in (
+        ("validation_loss", "validation loss", "per image, noisy input"),
+        ("ami", "AMI", scored),
+        ("synscore", "SynScore", scored),
+    ):
+        record.measure(
+            f"trained on {objects} objects: {title} of the epoch kept",
+            curve[key][best],
+            of=trained.checkpoint,
             seeds=[metadata["seed"]],
             seconds=metadata["seconds"] if key == "validation_loss" else None,
             command=metadata["command"],
-            checkpoint=trained.checkpoint.sha256[:12],
             note=f"{note}; epoch {metadata['epoch']} of {metadata['epochs']}; the time is that of "
             "the training",
         )
-        for key, note in notes.items()
-    ]
 
 
 # ---- drawing --------------------------------------------------------------------------------
 
 
-def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+def draw(record: Record, arrays: Arrays) -> mpl.figure.Figure:
     """Loss (a), AMI (b) and SynScore (c) over epochs; a dot marks the epoch that was kept."""
     names = [key.removesuffix("-best") for key in arrays if key.endswith("-best")]
     with use_style():
-        figure = Figure(figsize=(DOUBLE_COLUMN, 2.4), layout="constrained")
+        figure = mpl.figure.Figure(figsize=(DOUBLE_COLUMN, 2.4), layout="constrained")
         axes = figure.subplots(1, 3, sharex=True)
         for name, color in zip(names, CYCLE, strict=False):
             label = f"{name.removeprefix('shapes_')} objects"
@@ -182,9 +164,7 @@ def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _draw_curve(
-    ax: Axes, arrays: dict[str, np.ndarray], name: str, key: str, color: str, label: str = ""
-) -> None:
+def _draw_curve(ax: Axes, arrays: Arrays, name: str, key: str, color: str, label: str = "") -> None:
     epochs, values = arrays[f"{name}-epoch"], arrays[f"{name}-{key}"]
     there = np.isfinite(values)
     ax.plot(epochs[there], values[there], color=color, lw=0.9, label=label)
@@ -192,42 +172,19 @@ def _draw_curve(
     ax.plot(epochs[kept], values[kept], "o", color=color)
 
 
-# ---- command line ---------------------------------------------------------------------------
-
-
-def _parser(settings: TrainingFigureSettings) -> argparse.ArgumentParser:
-    return result_parser(
-        "gust.figures.training",
-        __doc__,
-        "gust_training",
-        "both are the same",
-        "names of networks, or checkpoint files (default: "
-        f"{', '.join(map(shipped_name, settings.train_objects))}, as far as they are there)",
-    )
-
-
-def plan_from(args: argparse.Namespace, settings: TrainingFigureSettings) -> Plan:
-    """The plan of the given flags; raises :class:`UserError` for what cannot be done."""
-    missing = () if args.networks else missing_networks(settings.train_objects)
-    chosen = args.networks or [shipped_name(a) for a in settings.train_objects if a not in missing]
-    if not chosen:
-        raise UserError(
-            "no training is finished yet, so there is nothing to draw; "
-            f"{missing_note(settings.train_objects[0])}"
-        )
-    networks = {network_name(name): load_network(name) for name in chosen}
-    return Plan(args.profile, networks, missing, args.out)
-
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    settings = load_settings(TrainingFigureSettings, FILE.with_name("figure_training.yaml"))
-    plan = plan_from(_parser(settings).parse_args(argv), settings)
-    record, arrays = compute(plan, settings)
-    report_results(plan.out, record, arrays, draw(record, arrays))
-    for a in plan.missing:
-        print(f"the training on {a} objects is not finished and not drawn: {missing_note(a)}")
+FIGURE = Figure(
+    "gust_training",
+    "Training",
+    "GUST",
+    Options,
+    compute,
+    draw,
+    [FILE.with_name("figure_training.yaml")],
+    "scripts/gust/figure_training.sh",
+    networks="names of networks, or checkpoint files (default: those of 2, 3 and 4 objects, as far "
+    "as they are there)",
+)
+main = FIGURE.main
 
 
 if __name__ == "__main__":

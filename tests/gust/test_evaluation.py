@@ -11,19 +11,13 @@ from PIL import Image
 from scipy import stats
 
 from common.results import load_results, save_results
-from common.settings import load_settings
 from datasets.binding import read_group
 from datasets.generate import ensure
 from gust import evaluation
-from gust.config import FILE
 from gust.figures.sources import dataset_with, read_test_images
 from gust.scoring import bind_and_score
 from gust.trained import load_network
 
-SETTINGS = load_settings(
-    evaluation.GeneralisationSettings, FILE.with_name("figure_generalisation.yaml")
-)
-CPU = torch.device("cpu")
 COVERED = 346
 """A test image with 2 objects, one of which lies exactly on the other."""
 
@@ -34,23 +28,30 @@ def networks(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def plan(networks, tmp_path):
-    trained = {a: load_network(f"shapes_{a}") for a in (2, 3)}
-    return evaluation.Plan("quick", trained, (4,), 3, 5, CPU, tmp_path / "out")
+def options(networks, tmp_path):
+    flags = ["--device", "cpu", "--out", str(tmp_path / "out"), "--images", "3", "--seed", "5"]
+    return evaluation.FIGURE.read(flags)
+
+
+def compute(options):
+    record = evaluation.FIGURE.record(options)
+    return record, evaluation.compute(options, record)
 
 
 def test_the_settings_are_those_of_the_paper():
-    assert SETTINGS.train_objects == SETTINGS.test_objects == (2, 3, 4)
-    assert SETTINGS.images_full == 1000
+    options = evaluation.FIGURE.read(["--profile", "full"])
+    assert options.train_objects == options.test_objects == (2, 3, 4)
+    assert options.images == 1000
 
 
 # ---- measuring ------------------------------------------------------------------------------
 
 
-def test_every_cell_holds_the_scores_of_single_images(plan):
-    record, arrays = evaluation.compute(plan, SETTINGS)
+def test_every_cell_holds_the_scores_of_single_images(options):
+    record, arrays = compute(options)
     assert len(arrays) == 2 * 2 * 3
-    for a, trained in plan.networks.items():
+    for a in (2, 3):
+        trained = load_network(f"shapes_{a}")
         for b in (2, 3, 4):
             images, groups = read_group(dataset_with(b), "test", count=3)
             assert {int(g.max()) for g in groups} == {b}
@@ -81,17 +82,17 @@ def test_every_cell_holds_the_scores_of_single_images(plan):
     assert set(record.checkpoints) == {"shapes_2", "shapes_3"}
 
 
-def test_other_seeds_give_other_numbers_and_the_same_seed_the_same(plan, tmp_path):
-    first = evaluation.compute(plan, SETTINGS)[1]
-    again = evaluation.compute(replace(plan, out=tmp_path / "again"), SETTINGS)[1]
-    other = evaluation.compute(replace(plan, seed=6), SETTINGS)[1]
+def test_other_seeds_give_other_numbers_and_the_same_seed_the_same(options, tmp_path):
+    first = compute(options)[1]
+    again = compute(replace(options, out=tmp_path / "again"))[1]
+    other = compute(replace(options, seed=6))[1]
     for key, values in first.items():
         np.testing.assert_array_equal(again[key], values)
     assert any((other[key] != values).any() for key, values in first.items())
 
 
-def test_an_image_whose_objects_cover_each_other_is_left_out(plan):
-    trained = plan.networks[3]
+def test_an_image_whose_objects_cover_each_other_is_left_out(options):
+    trained = load_network("shapes_3")
     ensure(dataset_with(2), {"test": COVERED + 2}, ["test"])
     images, groups, indices = read_test_images(2, COVERED - 1, 3)
     assert indices.tolist() == [COVERED - 1, COVERED + 1]
@@ -99,52 +100,56 @@ def test_an_image_whose_objects_cover_each_other_is_left_out(plan):
     assert everything.images[1].any() and not everything.groups[1].any()
     assert torch.equal(images, everything.images[::2])
     assert torch.equal(groups, everything.groups[::2])
-    together = evaluation.score_images(2, COVERED - 1, 3, trained, plan)
-    alone = evaluation.score_images(2, COVERED + 1, 1, trained, plan)
+    together = evaluation.score_images(2, COVERED - 1, 3, trained, options)
+    alone = evaluation.score_images(2, COVERED + 1, 1, trained, options)
     assert together["ami"].shape == (2,)
     assert together["synchrony"][1] == pytest.approx(alone["synchrony"][0])
 
 
-def test_the_record_says_how_many_images_were_left_out(plan):
+def test_the_record_says_how_many_images_were_left_out(options):
     found = evaluation.Scores(np.array([0.1, 0.5]), np.array([0.2, 0.4]))
-    row = evaluation.measurements(3, 2, found, 1.0, plan.networks[3], plan)[0]
+    record = evaluation.FIGURE.record(options)
+    evaluation.measure(record, 3, 2, found, 1.0, load_network("shapes_3"), options)
+    row = record.measurements[0]
     assert row.n == 2 and "without the 1 in which" in row.note
 
 
-def test_finished_images_are_kept_and_a_longer_run_goes_on(plan, monkeypatch):
+def test_finished_images_are_kept_and_a_longer_run_goes_on(options, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluation, "CHUNK", 2)
     calls = []
     measure = evaluation.score_images
 
     def counted(b, begin, count, trained, _):
         calls.append((trained.settings.train_objects, b, begin, count))
-        return measure(b, begin, count, trained, plan)
+        return measure(b, begin, count, trained, options)
 
     monkeypatch.setattr(evaluation, "score_images", counted)
-    record, arrays = evaluation.compute(plan, SETTINGS)
+    record, arrays = compute(options)
     cells = [(a, b) for a in (2, 3) for b in (2, 3, 4)]
     assert calls == [(*cell, *chunk) for cell in cells for chunk in ((0, 2), (2, 1))]
     calls.clear()
-    again = evaluation.compute(plan, SETTINGS)
+    again = compute(options)
     assert not calls
     for key, values in arrays.items():
         np.testing.assert_array_equal(again[1][key], values)
     assert [m.seconds for m in again[0].measurements] == [m.seconds for m in record.measurements]
-    longer = evaluation.compute(replace(plan, images=4), SETTINGS)[1]
+    longer = compute(replace(options, images=4))[1]
     assert calls == [(*cell, 2, 2) for cell in cells]
     for key, values in arrays.items():
         np.testing.assert_allclose(longer[key][:3], values)
     calls.clear()
-    other = replace(plan.networks[3], checkpoint=replace(plan.networks[3].checkpoint, sha256="x"))
-    evaluation.compute(replace(plan, images=4, networks={3: other}), SETTINGS)
-    assert len(calls) == 6, "another network is measured anew"
+    other = write_network(tmp_path / "other.safetensors", 3, seed=9)
+    compute(replace(options, images=4, networks=(str(other), "shapes_2")))
+    assert calls == [(3, b, begin, 2) for b in (2, 3, 4) for begin in (0, 2)], (
+        "another network is measured anew"
+    )
 
 
 # ---- drawing --------------------------------------------------------------------------------
 
 
-def test_the_heat_maps_show_means_and_what_is_missing(plan):
-    record, _ = evaluation.compute(replace(plan, networks={}), SETTINGS)
+def test_the_heat_maps_show_means_and_what_is_missing(options):
+    record = evaluation.FIGURE.record(options)
     arrays = {
         f"train_{a}-test_{b}-{key}": np.array([0, 2 * value])
         for a in (2, 3)
@@ -177,7 +182,7 @@ def test_the_command_writes_everything_and_says_what_is_missing(networks, tmp_pa
     out = tmp_path / "out"
     assert evaluation.main(["--images", "2", "--seed", "1", "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "the network trained on 4 objects is missing" in said
+    assert "left out: trained on 4 objects: not measured" in said
     assert "--train_objects 4" in said
     record, arrays = load_results(out)
     assert arrays["train_3-test_2-ami"].shape == (2,)
@@ -194,7 +199,7 @@ def test_given_networks_are_all_that_is_measured(networks, tmp_path, capsys):
     file = write_network(tmp_path / "mine.safetensors", 4, seed=8)
     flags = ["--images", "2", "--out", str(tmp_path / "out")]
     assert evaluation.main([*flags, "--networks", str(file), "shapes_2"]) == 0
-    assert "missing" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().out
     _, arrays = load_results(tmp_path / "out")
     assert {key.split("-")[0] for key in arrays} == {"train_4", "train_2"}
 
@@ -202,9 +207,9 @@ def test_given_networks_are_all_that_is_measured(networks, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--images", "1"], "--images is 1"),
+        (["--images", "1"], "--images must be at least 2, not 1"),
         (["--images", "10001"], "there are 10000 images"),
-        (["--seed", "-2"], "--seed is -2"),
+        (["--seed", "-2"], "--seed must be at least 0, not -2"),
         (["--networks", "shapes_4"], "no trained network 'shapes_4'"),
         (["--networks", "shapes_3", "shapes_3"], "both trained on 3 objects"),
     ],

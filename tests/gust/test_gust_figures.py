@@ -19,20 +19,14 @@ from PIL import Image
 from common.drawing import group_colors, match_groups
 from common.paper_values import published_curve
 from common.paths import ROOT
+from common.records import new_record
 from common.results import load_results
-from common.settings import load_settings
 from gust import draw_ami_syn_score, draw_color, save_results
-from gust.config import FILE
 from gust.figures import animation, binding, one_image, pictures, scores, training
 from gust.figures.iterations import SCORE_NAMES, bound_iterations
-from gust.figures.parts import kept
 from gust.figures.sources import ensure_test_images, read_test_images
 from gust.scoring import bind_and_score, cluster, spikes_of
 from gust.trained import load_network
-
-SETTINGS = one_image.image_settings()
-SCORES = load_settings(scores.ScoresSettings, FILE.with_name("figure_scores.yaml"))
-TRAINING = load_settings(training.TrainingFigureSettings, FILE.with_name("figure_training.yaml"))
 
 
 @pytest.fixture
@@ -40,9 +34,8 @@ def networks(tmp_path, monkeypatch):
     return install_networks(monkeypatch, tmp_path, 3)
 
 
-def image_plan(tmp_path, *flags):
-    parser = one_image.image_parser("x", None, "x", SETTINGS)
-    return one_image.image_plan(parser.parse_args(["--out", str(tmp_path / "out"), *flags]))
+def image_options(tmp_path, *flags):
+    return binding.FIGURE.read(["--out", str(tmp_path / "out"), *flags])
 
 
 @pytest.fixture
@@ -74,14 +67,15 @@ def test_parts_are_kept_until_the_key_changes_or_they_are_damaged(tmp_path, dama
         calls.append(None)
         return {"a": np.arange(3) + len(calls)}
 
-    path, key = tmp_path / "parts" / "a.npz", {"x": [1, 2], "y": "z"}
-    first, second = (kept(path, key, measure) for _ in range(2))
+    record = binding.FIGURE.record(image_options(tmp_path))
+    path, key = tmp_path / "out" / "parts" / "a.npz", {"x": [1, 2], "y": "z"}
+    first, second = (record.kept("a", key, measure) for _ in range(2))
     assert len(calls) == 1
     np.testing.assert_array_equal(first["a"], second["a"])
     assert second["seconds"] == first["seconds"] > 0
-    assert kept(path, key | {"x": [1]}, measure)["a"][0] == 2
+    assert record.kept("a", key | {"x": [1]}, measure)["a"][0] == 2
     path.write_bytes(damage(path.read_bytes()))
-    assert kept(path, key | {"x": [1]}, measure)["a"][0] == 3
+    assert record.kept("a", key | {"x": [1]}, measure)["a"][0] == 3
 
 
 # ---- colours --------------------------------------------------------------------------------
@@ -133,7 +127,7 @@ def test_frames_show_spikes_in_their_objects_colour():
 
 def test_the_shown_image_has_three_whole_shapes(networks, tmp_path):
     """As the settings file says: one of each kind, and no two touch."""
-    arrays = one_image.bind_image(image_plan(tmp_path, "--iterations", "1"))
+    arrays = one_image.bind_image(image_options(tmp_path, "--iterations", "1"))
     sizes = np.bincount(arrays["true"].ravel())[1:]
     assert sorted(sizes) == [40, 48, 48]
     np.testing.assert_array_equal(arrays["true"] > 0, arrays["image"] > 0)
@@ -148,9 +142,10 @@ def test_the_shown_image_has_three_whole_shapes(networks, tmp_path):
 
 
 def test_one_image_is_bound_as_in_the_evaluation(networks, tmp_path):
-    plan = image_plan(tmp_path, "--image", "7", "--objects", "4", "--seed", "2")
-    assert plan.iterations == ITERATIONS
-    record, arrays = one_image.compute("Name", "command", plan, SETTINGS)
+    options = image_options(tmp_path, "--image", "7", "--objects", "4", "--seed", "2")
+    assert options.load()[1] == ITERATIONS
+    record = binding.FIGURE.record(options)
+    arrays = one_image.compute(options, record)
     trained, index = load_network("shapes_3"), np.array([7])
     image, groups, _ = read_test_images(4, 7, 1)
     spikes = list(spikes_of(image, trained.network, trained.settings, 2, index))
@@ -167,7 +162,7 @@ def test_one_image_is_bound_as_in_the_evaluation(networks, tmp_path):
         pytest.approx(last.synchrony[0]),
     ]
     assert record.seeds == [2] and record.settings["image"] == 7
-    longer = one_image.bind_image(replace(plan, iterations=6))
+    longer = one_image.bind_image(replace(options, iterations=6))
     np.testing.assert_array_equal(longer["spikes"][:ITERATIONS], arrays["spikes"])
     assert len(longer["ami"]) == 6
 
@@ -197,7 +192,7 @@ def test_first_and_last_iterations():
 
 
 def test_the_figure_shows_maps_frames_rasters_and_rates(arrays):
-    record = one_image.new_record("n", "GUST", "quick")
+    record = new_record("n", "GUST", "quick")
     record.settings = {"figure": {"coloured_iterations": [0, 3, 7], "shown_iterations": 2}}
     figure = binding.draw(record, arrays)
     titles = [ax.get_title() for ax in figure.axes]
@@ -247,8 +242,8 @@ def test_binding_command(networks, tmp_path, capsys):
         (["--image", "10000"], "test images 0 to 9999"),
         (["--image", "346", "--objects", "2"], "cover each other"),
         (["--objects", "5"], "only with 2, 3, 4"),
-        (["--iterations", "0"], "--iterations is 0"),
-        (["--seed", "-1"], "--seed is -1"),
+        (["--iterations", "0"], "--iterations must be at least 1, not 0"),
+        (["--seed", "-1"], "--seed must be at least 0, not -1"),
         (["--network", "shapes_4"], "no trained network 'shapes_4'"),
         (["--network", "nothing.safetensors"], "nothing.safetensors"),
     ],
@@ -262,17 +257,19 @@ def test_mistakes_are_one_sentence(networks, tmp_path, capsys, flags, message):
 # ---- scores ---------------------------------------------------------------------------------
 
 
-def scores_plan(tmp_path, *flags):
-    parser = scores._parser(SCORES)
-    args = parser.parse_args(["--out", str(tmp_path / "out"), "--runs", "3", *flags])
-    return scores.plan_from(args, SCORES)
+def scores_options(tmp_path, *flags):
+    return scores.FIGURE.read(["--out", str(tmp_path / "out"), "--runs", "3", *flags])
+
+
+def compute_scores(options):
+    record = scores.FIGURE.record(options)
+    return record, scores.compute(options, record)
 
 
 def test_runs_are_seeds_of_one_image_and_images_the_first_ones(networks, tmp_path, monkeypatch):
     monkeypatch.setattr(scores, "CHUNK", 2)
-    plan = scores_plan(tmp_path, "--image", "1", "--seed", "4", "--images", "3")
-    assert plan.seeds == (4, 5, 6)
-    record, arrays = scores.compute(plan, SCORES)
+    options = scores_options(tmp_path, "--image", "1", "--seed", "4", "--images", "3")
+    record, arrays = compute_scores(options)
     trained = load_network("shapes_3")
     images, groups, _ = read_test_images(3, 0, 3)
     published = read_test_images(3, 10, 1, "train_multi")
@@ -307,28 +304,26 @@ def test_runs_are_seeds_of_one_image_and_images_the_first_ones(networks, tmp_pat
     assert all(m.paper is None for m in record.measurements), "not after so few iterations"
 
     monkeypatch.setattr(scores, "score_iterations", None)  # a second run measures nothing
-    again = scores.compute(plan, SCORES)[1]
+    again = compute_scores(options)[1]
     for key, values in arrays.items():
         np.testing.assert_array_equal(again[key], values)
-    for other in (replace(plan.one, iterations=3), replace(plan.one, objects=2)):
+    for other in ({"iterations": 3}, {"objects": 2}, {"runs": 2}):
         with pytest.raises(TypeError):
-            scores.compute(replace(plan, one=other), SCORES)
-    with pytest.raises(TypeError):
-        scores.compute(replace(plan, seeds=(4, 5)), SCORES)
+            compute_scores(replace(options, **other))
 
 
 def test_the_published_values_stand_beside_runs_of_their_image_alone(networks, tmp_path):
     found = {"ami": np.full((2, 30), 0.5), "synchrony": np.full((2, 30), 0.6)}
 
-    def papers(name, *flags):
-        plan = scores_plan(tmp_path, "--iterations", "30", *flags)
-        return [m.paper for m in scores.measurements(name, found, 1.0, plan, SCORES)]
+    def rows(name):
+        options = scores_options(tmp_path, "--iterations", "30")
+        record = scores.FIGURE.record(options)
+        scores.measure(record, name, found, 1.0, options, load_network("shapes_3"))
+        return record.measurements
 
-    assert papers("published") == [0.795, 0.806]
-    assert papers("runs") == papers("images") == [None, None]
-    row = scores.measurements(
-        "published", found, 1.0, scores_plan(tmp_path, "--iterations", "30"), SCORES
-    )[1]
+    assert [m.paper for m in rows("published")] == [0.795, 0.806]
+    assert [m.paper for m in rows("runs") + rows("images")] == [None] * 4
+    row = rows("published")[1]
     assert "0.027" in row.note and "image 10 of train_multi of shapes_multiobj_3_3" in row.note
     assert "one image, 5 runs" in row.note
 
@@ -339,8 +334,8 @@ def test_curves_bands_and_published_points(objects):
     names = ("published", "runs", "images") if objects == 3 else ("runs", "images")
     keys = [f"{name}-{key}" for name in names for key in ("ami", "synchrony")]
     arrays = {key: rng.random((4, 30)) for key in keys}
-    record = one_image.new_record("n", "GUST", "quick")
-    record.settings = {"figure": scores.to_dict(SCORES), "objects": objects}
+    record = new_record("n", "GUST", "quick")
+    record.settings = {"figure": scores.FIGURE.values()[0], "objects": objects}
     figure = scores.draw(record, arrays)
     for ax, key in zip(figure.axes, ("ami", "synchrony"), strict=True):
         bands = ax.collections
@@ -365,11 +360,11 @@ def test_scores_command(networks, tmp_path, capsys, main):
     assert main(["--images", "2", "--runs", "2", "--out", str(out)]) == 0
     record, arrays = load_results(out)
     assert arrays["images-ami"].shape == (2, ITERATIONS)
-    assert record.settings["image"] == SETTINGS.image
+    assert record.settings["image"] == 44
     assert (out / "figure.png").stat().st_size > 1000
     for flags, message in (
-        (["--images", "1"], "--images is 1"),
-        (["--runs", "1"], "--runs is 1"),
+        (["--images", "1"], "--images must be at least 2, not 1"),
+        (["--runs", "1"], "--runs must be at least 2, not 1"),
         (["--images", "20000"], "10000 images"),
     ):
         assert message in error_of(capsys, main([*flags, "--out", str(out)]))
@@ -394,7 +389,7 @@ def test_the_training_figure_shows_every_network_and_names_those_missing(
     install_networks(monkeypatch, tmp_path, 2, 4)
     out = tmp_path / "out"
     assert training.main(["--out", str(out)]) == 0
-    assert "the training on 3 objects is not finished and not drawn" in capsys.readouterr().out
+    assert "left out: trained on 3 objects: not drawn" in capsys.readouterr().out
     record, arrays = load_results(out)
     values = {m.what: m for m in record.measurements}
     assert values["trained on 4 objects: validation loss of the epoch kept"].value == 1.5
@@ -531,7 +526,7 @@ def test_save_results_writes_the_spikes_and_what_they_are_of(networks, tmp_path,
     np.testing.assert_array_equal(original["label"], found["groups"])
     np.testing.assert_array_equal(original["img"], found["image"])
     about = json.loads(str(found.pop("about")))
-    expected = one_image.bind_image(image_plan(tmp_path, *flags[:-2]))
+    expected = one_image.bind_image(image_options(tmp_path, *flags[:-2]))
     assert found.keys() == expected.keys()
     for key, values in expected.items():
         np.testing.assert_array_equal(found[key], values)
