@@ -1,27 +1,21 @@
-"""The networks of the supervised tasks: what is written, what is asked, what is answered.
+"""The memory of the supervised tasks, spiking or ReLU: what is written, what is asked.
 
-A network takes a batch's inputs and gives an :class:`Answer`: its outputs, and the firing rates of
-the layers that are recorded (see :mod:`hebbian_snn.rates`).
+A task has one network, which takes either. A network takes a batch's inputs and gives an
+:class:`Answer`: its outputs, and the firing rates of the layers that are recorded (see
+:mod:`hebbian_snn.rates`; a ReLU memory records none).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
 from hebbian_snn.config import NetworkSettings
-from hebbian_snn.layers import (
-    Embedding,
-    Encoding,
-    LinearEmbedding,
-    Output,
-    ReadingLayer,
-    WritingLayer,
-)
+from hebbian_snn.layers import Encoding, ReadingLayer, WritingLayer
 from hebbian_snn.rates import firing_rates
 from hebbian_snn.relu_layers import ReLUReadingLayer, ReLUWritingLayer
 
@@ -114,9 +108,16 @@ class HebbianMemory(nn.Module):
     Args:
         n_written, n_asked: neurons that are heard while writing, while reading.
         settings: of neurons and memory.
-        generator: of the start of the weights.
+        generator: random generator for the initial weights.
+        num_time_steps: of an item. factor: see :class:`hebbian_snn.layers.Encoding`.
         backend: of the kernels.
+
+    Attributes:
+        last: steps at the end of reading whose spikes the output counts.
     """
+
+    spiking = True
+    last = 30
 
     def __init__(
         self,
@@ -124,9 +125,13 @@ class HebbianMemory(nn.Module):
         n_asked: int,
         settings: NetworkSettings,
         generator: Generator,
+        num_time_steps: int = 1,
+        factor: float = 1.0,
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        self.num_time_steps = num_time_steps
+        self.encoding = Encoding(num_time_steps, settings.neuron, factor, backend)
         self.write = WritingLayer(
             n_written,
             settings.memory_size,
@@ -153,85 +158,42 @@ class HebbianMemory(nn.Module):
         read = self.read(query, mem)
         return Recalled(mem, written, {"keys": read.key_spikes, "values": read.value_spikes})
 
+    def encode(self, items: Tensor) -> Tensor:
+        """Embedded items (B, n, E) to (B, n * num_time_steps, E) spikes."""
+        return self.encoding(items)[0]
 
-def recorded_rates(
-    encoded: dict[str, Tensor],
-    recalled: Recalled,
-    num_time_steps: int,
-    items: Tensor | int,
-    asked: dict[str, Tensor],
-) -> dict[str, Tensor]:
-    """Firing rates (B, N), in Hz, of the encoding layers and of both layers of the memory, for each
-    question.
-
-    Args:
-        encoded: spikes (samples, T, N) of what is written. asked: spikes (B, T', N) of the queries,
-            which are the same number for each sample, one after the other.
-        recalled: what the memory did.
-        num_time_steps: of an item.
-        items: that are written, without padding; (samples,) or one number.
-    """
-    writing = {**encoded, **{f"write_{name}": x for name, x in recalled.written.items()}}
-    reading = {**asked, **{f"read_{name}": x for name, x in recalled.read.items()}}
-    each = len(recalled.mem) // max(len(recalled.written["keys"]), 1)
-    rates = {
-        name: firing_rates(x, num_time_steps, items).repeat_interleave(each, 0)
-        for name, x in writing.items()
-    }
-    return rates | {name: firing_rates(x, num_time_steps) for name, x in reading.items()}
-
-
-class AssociationsNetwork(nn.Module):
-    """Remembers pairs of vector and label, and names the label of one of the vectors.
-
-    Args:
-        n_features: of a vector. n_labels: outputs.
-        num_time_steps: of an item.
-        settings: of neurons and memory.
-        generator: of the start of the weights.
-        backend: of the kernels.
-    """
-
-    def __init__(
+    def rates(
         self,
-        n_features: int,
-        n_labels: int,
-        num_time_steps: int,
-        settings: NetworkSettings,
-        generator: Generator,
-        backend: str = "auto",
-    ) -> None:
-        super().__init__()
-        size, self.num_time_steps = settings.embedding_size, num_time_steps
-        self.vectors = LinearEmbedding(n_features, size, generator)
-        self.labels = Embedding(n_labels, size, generator)
-        self.encoding = Encoding(num_time_steps, settings.neuron, size, backend)
-        self.memory = HebbianMemory(2 * size, size, settings, generator, backend)
-        self.output = Output(settings.memory_size, n_labels, generator)
+        encoded: dict[str, Tensor],
+        recalled: Recalled,
+        items: Tensor | int,
+        asked: dict[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Firing rates (B, N), in Hz, of the encoding layers and of both layers of the memory, for
+        each question.
 
-    def activity(
-        self, vectors: Tensor, labels: Tensor, query: Tensor
-    ) -> tuple[dict[str, Tensor], Recalled]:
-        """The (B, T, E) spikes of ``vectors``, ``labels`` and ``query``, and the memory's."""
-        encoded = {
-            "vectors": self.encoding(self.vectors(vectors))[0],
-            "labels": self.encoding(self.labels(labels))[0],
-            "query": self.encoding(self.vectors(query)[:, None])[0],
+        Args:
+            encoded: spikes (samples, T, N) of what is written. asked: spikes (B, T', N) of the
+                queries, which are the same number for each sample, one after the other.
+            recalled: what the memory did.
+            items: that are written, without padding; (samples,) or one number.
+        """
+        steps = self.num_time_steps
+        writing = {**encoded, **{f"write_{name}": x for name, x in recalled.written.items()}}
+        reading = {**asked, **{f"read_{name}": x for name, x in recalled.read.items()}}
+        each = len(recalled.mem) // max(len(recalled.written["keys"]), 1)
+        rates = {
+            name: firing_rates(x, steps, items).repeat_interleave(each, 0)
+            for name, x in writing.items()
         }
-        facts = torch.cat([encoded["vectors"], encoded["labels"]], 2)
-        return encoded, self.memory(facts, encoded["query"])
-
-    def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> Answer:
-        """(N, n, F) vectors, (N, n) labels and (B, F) queries, the same number for each sample, one
-        after the other, to (B, labels) scores."""
-        encoded, recalled = self.activity(vectors, labels, query)
-        asked = {"query": encoded.pop("query")}
-        rates = recorded_rates(encoded, recalled, self.num_time_steps, vectors.shape[1], asked)
-        return Answer(self.output(recalled.read["values"]), rates)
+        return rates | {name: firing_rates(x, steps) for name, x in reading.items()}
 
 
 class ReLUMemory(nn.Module):
     """The memory without spikes: one step for each item; arguments as :class:`HebbianMemory`."""
+
+    spiking = False
+    last = num_time_steps = 1
 
     def __init__(
         self, n_written: int, n_asked: int, settings: NetworkSettings, generator: Generator
@@ -249,9 +211,39 @@ class ReLUMemory(nn.Module):
         keys, values = self.read(query, mem)
         return Recalled(mem, written, {"keys": keys, "values": values})
 
+    def encode(self, items: Tensor) -> Tensor:
+        """Embedded items (B, n, E) to activities."""
+        return items.relu()
+
+    def rates(self, *_: Any) -> dict[str, Tensor]:
+        """None: activities are no rates."""
+        return {}
+
+
+Memory = HebbianMemory | ReLUMemory
+NewMemory = Callable[[int, int], Memory]
+"""What a network makes its memory with, from the numbers of neurons that are heard while writing
+and while reading. It is made after the embeddings, whose initial weights are drawn first."""
+
+
+def memory_of(
+    relu: bool,
+    num_time_steps: int,
+    settings: NetworkSettings,
+    generator: Generator,
+    factor: float = 1.0,
+    backend: str = "auto",
+) -> NewMemory:
+    """The memory that a task's settings ask for; arguments as :class:`HebbianMemory`."""
+    if relu:
+        return lambda written, asked: ReLUMemory(written, asked, settings, generator)
+    return lambda written, asked: HebbianMemory(
+        written, asked, settings, generator, num_time_steps, factor, backend
+    )
+
 
 @torch.no_grad()
-def share_keys(memory: HebbianMemory | ReLUMemory, gain: float) -> None:
+def share_keys(memory: Memory, gain: float) -> None:
     """Let an item have much the same keys when it is written and when it is asked for.
 
     A start for training: the weights from the ``n_asked`` neurons, which come first among those
@@ -260,35 +252,3 @@ def share_keys(memory: HebbianMemory | ReLUMemory, gain: float) -> None:
     size, asked = len(memory.read.weight), slice(memory.n_asked)
     memory.write.weight[:size, asked] *= gain
     memory.read.weight[:, asked] = memory.write.weight[:size, asked]
-
-
-class ReLUAssociationsNetwork(nn.Module):
-    """The twin of :class:`AssociationsNetwork`; it records no rates."""
-
-    def __init__(
-        self, n_features: int, n_labels: int, settings: NetworkSettings, generator: Generator
-    ) -> None:
-        super().__init__()
-        size = settings.embedding_size
-        self.vectors = LinearEmbedding(n_features, size, generator)
-        self.labels = Embedding(n_labels, size, generator)
-        self.memory = ReLUMemory(2 * size, size, settings, generator)
-        self.output = Output(settings.memory_size, n_labels, generator, last=1)
-
-    def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> Answer:
-        """As :meth:`AssociationsNetwork.forward`."""
-        _, recalled = self.activity(vectors, labels, query)
-        return Answer(self.output(recalled.read["values"]), {})
-
-    def activity(
-        self, vectors: Tensor, labels: Tensor, query: Tensor
-    ) -> tuple[dict[str, Tensor], Recalled]:
-        """The (B, items, E) activities of ``vectors``, ``labels`` and ``query``, and the
-        memory's."""
-        encoded = {
-            "vectors": self.vectors(vectors).relu(),
-            "labels": self.labels(labels).relu(),
-            "query": self.vectors(query).relu()[:, None],
-        }
-        facts = torch.cat([encoded["vectors"], encoded["labels"]], 2)
-        return encoded, self.memory(facts, encoded["query"])

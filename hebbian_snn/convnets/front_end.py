@@ -17,7 +17,7 @@ from common.settings import option
 from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
 from hebbian_snn.convnets.conversion import convert, copy_weights
 from hebbian_snn.convnets.encoders import ConvolutionalEncoder
-from hebbian_snn.convnets.spike_cache import thinned
+from hebbian_snn.convnets.spike_cache import thinned, unpack
 from hebbian_snn.convnets.spiking_cnn import SpikingEncoder
 from hebbian_snn.neurons import IFParameters
 from hebbian_snn.training.trained import MODEL
@@ -85,6 +85,21 @@ def lose_spikes(
     stored = settings.cnn.freeze_protonet and not settings.relu
     share = settings.training.lost_spikes if stored and split == "train" else 0.0
     return tuple(thinned(bits, share, generator) for bits in trains)
+
+
+def answers(encoder: nn.Module | None, items: Tensor, n_features: int, spiking: bool) -> Tensor:
+    """What a memory gets of images or recordings (N, n, ...): (N, n, T, n_features) spikes, or
+    (N, n, 1, n_features) activities.
+
+    Args:
+        encoder: trained with the memory; None: ``items`` are the stored answers, packed spikes or
+            features, of one that is not.
+    """
+    if encoder is not None:
+        found = encoder(items.flatten(0, 1)).unflatten(0, items.shape[:2])
+    else:
+        found = unpack(items, n_features) if spiking else items
+    return found if spiking else found[:, :, None]
 
 
 @torch.no_grad()

@@ -39,11 +39,12 @@ from datasets.babi_files import TASKS
 from datasets.choices import Data
 from hebbian_snn.config import FOLDER
 from hebbian_snn.figures.comparison import over_seeds
+from hebbian_snn.memory import memory_of
 from hebbian_snn.tasks.babi_sweep import MODULE, Job, available_data, run_sweep, sweep_jobs
-from hebbian_snn.tasks.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
-from hebbian_snn.tasks.question_answering_networks import (
+from hebbian_snn.tasks.question_answering import (
     QuestionAnsweringNetwork,
-    ReLUQuestionAnsweringNetwork,
+    QuestionAnsweringSettings,
+    QuestionAnsweringTask,
 )
 from hebbian_snn.training.loop import Trainer
 from hebbian_snn.training.trained import MODEL, build_from, check_sources, read_weights
@@ -100,11 +101,8 @@ def read_network(path: Path) -> Checkpoint:
     encoding = network.tensors.get("sentences.encoding", torch.zeros(1, 1))
     start = torch.Generator().manual_seed(0)
     sizes = network.metadata["data"]["words"], max(1, len(encoding))
-    fresh: torch.nn.Module
-    if settings.relu:
-        fresh = ReLUQuestionAnsweringNetwork(*sizes, settings.network, start)
-    else:
-        fresh = QuestionAnsweringNetwork(*sizes, 1, settings.network, start)
+    memory = memory_of(settings.relu, 1, settings.network, start)
+    fresh = QuestionAnsweringNetwork(*sizes, settings.network.embedding_size, memory, start)
     check_tensors(network, fresh.state_dict(), type(fresh).__name__)
     return network
 

@@ -12,7 +12,8 @@ from common.settings import option
 from common.training import generator
 from hebbian_snn.config import NetworkSettings, PairsTrainingSettings
 from hebbian_snn.convnets.episodes import asked_places, kept_places
-from hebbian_snn.memory import AssociationsNetwork, ReLUAssociationsNetwork
+from hebbian_snn.layers import Embedding, LinearEmbedding, Output
+from hebbian_snn.memory import Answer, NewMemory, Recalled, memory_of
 from hebbian_snn.training.task import Batch, SupervisedTask, shuffled
 
 
@@ -51,6 +52,47 @@ class AssociationsSettings:
 
     def __post_init__(self) -> None:
         self.training.check_pairs(self.dataset.sequence_length)
+
+
+class AssociationsNetwork(nn.Module):
+    """Remembers pairs of vector and label, and names the label of one of the vectors.
+
+    Args:
+        data: with the sizes of vectors and labels. embedding_size: E. memory: spiking or ReLU.
+        generator: random generator for the initial weights.
+    """
+
+    def __init__(
+        self, data: AssociationsData, embedding_size: int, memory: NewMemory, generator: Generator
+    ) -> None:
+        super().__init__()
+        self.vectors = LinearEmbedding(data.feature_size, embedding_size, generator)
+        self.labels = Embedding(data.num_classes, embedding_size, generator)
+        self.memory = memory(2 * embedding_size, embedding_size)
+        size = len(self.memory.read.weight)
+        self.output = Output(size, data.num_classes, generator, self.memory.last)
+
+    def activity(
+        self, vectors: Tensor, labels: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled]:
+        """The (B, T, E) spikes, or (B, items, E) activities, of ``vectors``, ``labels`` and
+        ``query``, and the memory's."""
+        encode = self.memory.encode
+        encoded = {
+            "vectors": encode(self.vectors(vectors)),
+            "labels": encode(self.labels(labels)),
+            "query": encode(self.vectors(query)[:, None]),
+        }
+        facts = torch.cat([encoded["vectors"], encoded["labels"]], 2)
+        return encoded, self.memory(facts, encoded["query"])
+
+    def forward(self, vectors: Tensor, labels: Tensor, query: Tensor) -> Answer:
+        """(N, n, F) vectors, (N, n) labels and (B, F) queries, the same number for each sample, one
+        after the other, to (B, labels) scores."""
+        encoded, recalled = self.activity(vectors, labels, query)
+        asked = {"query": encoded.pop("query")}
+        rates = self.memory.rates(encoded, recalled, vectors.shape[1], asked)
+        return Answer(self.output(recalled.read["values"]), rates)
 
 
 class AssociationsTask(SupervisedTask):
@@ -140,16 +182,9 @@ class AssociationsTask(SupervisedTask):
 
     def build(self, generator: Generator, backend: str = "auto") -> nn.Module:
         data, network = self.settings.dataset, self.settings.network
-        if self.settings.relu:
-            return ReLUAssociationsNetwork(data.feature_size, data.num_classes, network, generator)
-        return AssociationsNetwork(
-            data.feature_size,
-            data.num_classes,
-            data.num_time_steps,
-            network,
-            generator,
-            backend,
-        )
+        size, relu = network.embedding_size, self.settings.relu
+        memory = memory_of(relu, data.num_time_steps, network, generator, size, backend)
+        return AssociationsNetwork(data, size, memory, generator)
 
 
 def draw_pairs(count: int, data: AssociationsData, draw: Generator) -> Batch:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from common.checkpoints import Checkpoint
 from common.settings import option
@@ -34,6 +35,7 @@ from hebbian_snn.convnets.front_end import (
     FrontEndSettings,
     MemoryTrainingSettings,
     Stored,
+    answers,
     features,
     lose_spikes,
     pretrained,
@@ -42,10 +44,21 @@ from hebbian_snn.convnets.front_end import (
 )
 from hebbian_snn.convnets.spike_cache import cached_trains
 from hebbian_snn.convnets.spiking_cnn import SpikingEncoder
-from hebbian_snn.tasks.cross_modal_networks import CrossModalNetwork, ReLUCrossModalNetwork
+from hebbian_snn.layers import SpikingLinear, start_weight
+from hebbian_snn.memory import Answer, NewMemory, Recalled, beside, memory_of
+from hebbian_snn.rates import firing_rates
 from hebbian_snn.training.task import Batch, SupervisedTask, shuffled
 
 MODALITIES = ("audio", "image")
+
+HIDDEN = 256
+"""Neurons of the decoder's first layer."""
+
+PIXELS = 784
+"""Neurons of its second one: the image drawn."""
+
+FULL_BLACK = 15
+"""Spikes of a neuron in a trial that make its pixel 1."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,92 @@ class CrossModalSettings:
 
     def __post_init__(self) -> None:
         self.training.check_pairs(self.dataset.sequence_length)
+
+
+class CrossModalNetwork(nn.Module):
+    """Writes recordings with images, reads with another recording, and decodes the values.
+
+    Args:
+        n_features: outputs of each convolutional network.
+        settings: of neurons and memory. memory: spiking or ReLU, which the decoder is, too.
+        generator: random generator for the initial weights.
+        audio, image: convolutional networks that are trained with the memory; None: the inputs are
+            the stored spikes or features of networks that are not.
+        decoder: of the ReLU decoder; biases start as PyTorch's. backend: of the spiking decoder.
+    """
+
+    def __init__(
+        self,
+        n_features: tuple[int, int],
+        settings: NetworkSettings,
+        memory: NewMemory,
+        generator: Generator,
+        audio: nn.Module | None = None,
+        image: nn.Module | None = None,
+        decoder: DecoderSettings = DecoderSettings(),
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.n_features, self.sigmoid = n_features, decoder.decoder_sigmoid
+        self.audio, self.image = audio, image
+        self.memory = memory(sum(n_features), n_features[0])
+        size, neuron = settings.memory_size, settings.neuron
+        if self.memory.spiking:
+            self.hidden = SpikingLinear(size, HIDDEN, neuron, generator, backend)
+            self.pixels = SpikingLinear(HIDDEN, PIXELS, neuron, generator, backend)
+            return
+        self.hidden = start_weight(HIDDEN, size, generator=generator)
+        self.pixels = start_weight(PIXELS, HIDDEN, generator=generator)
+        self.hidden_bias = self.pixels_bias = None
+        if decoder.decoder_bias:
+            self.hidden_bias = _start_bias(HIDDEN, size, generator)
+            self.pixels_bias = _start_bias(PIXELS, HIDDEN, generator)
+
+    def activity(
+        self, spoken: Tensor, images: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled, dict[str, Tensor]]:
+        """The (B, T, neurons) spikes or activities of ``audio``, ``images`` and ``query``, the
+        memory's, and the decoder's, ``hidden`` and ``pixels``."""
+        both, n, spiking = beside(spoken, query), spoken.shape[1], self.memory.spiking
+        heard = answers(self.audio, both, self.n_features[0], spiking)
+        seen = answers(self.image, images, self.n_features[1], spiking)
+        encoded = {
+            "audio": heard[:, :n].flatten(1, 2),
+            "images": seen.flatten(1, 2),
+            "query": heard[:, n:].flatten(0, 1),
+        }
+        facts = torch.cat([encoded["audio"], encoded["images"]], 2)
+        recalled = self.memory(facts, encoded["query"])
+        return encoded, recalled, self.decode(recalled.read["values"])
+
+    def decode(self, values: Tensor) -> dict[str, Tensor]:
+        """The values read, (B, T, M), to the layers ``hidden`` and ``pixels``, (B, T, neurons)."""
+        if self.memory.spiking:
+            hidden, _ = self.hidden(values)
+            return {"hidden": hidden, "pixels": self.pixels(hidden)[0]}
+        hidden = functional.linear(values, self.hidden, self.hidden_bias).relu()
+        pixels = functional.linear(hidden, self.pixels, self.pixels_bias)
+        return {"hidden": hidden, "pixels": pixels.sigmoid() if self.sigmoid else pixels.relu()}
+
+    def forward(self, spoken: Tensor, images: Tensor, query: Tensor) -> Answer:
+        """Recordings (N, n, frames, coefficients) and images (N, n, H, W), or their packed spikes
+        (N, n, T, bytes) or features (N, n, F), and B recordings as queries, the same number for
+        each sample, one after the other, to images (B, 784)."""
+        encoded, recalled, decoded = self.activity(spoken, images, query)
+        if not self.memory.spiking:
+            return Answer(decoded["pixels"][:, 0], {})
+        asked = {"query": encoded.pop("query")}
+        if self.audio is None:  # no gradient would lower these rates
+            encoded, asked = {}, {}
+        rates = self.memory.rates(encoded, recalled, spoken.shape[1], asked)
+        steps = self.memory.num_time_steps
+        rates |= {name: firing_rates(x, steps) for name, x in decoded.items()}
+        return Answer(decoded["pixels"].sum(1) / FULL_BLACK, rates)
+
+
+def _start_bias(n_outputs: int, n_inputs: int, generator: Generator) -> nn.Parameter:
+    bound = n_inputs**-0.5
+    return nn.Parameter(torch.empty(n_outputs).uniform_(-bound, bound, generator=generator))
 
 
 class CrossModalTask(SupervisedTask):
@@ -365,23 +464,10 @@ class CrossModalTask(SupervisedTask):
         encoders: list[Any] = [None, None]
         if not settings.cnn.freeze_protonet:
             encoders = [self._encoder(modality, generator, backend) for modality in MODALITIES]
-        if settings.relu:
-            decoder = settings.decoder
-            return ReLUCrossModalNetwork(
-                self.n_features,
-                settings.network,
-                generator,
-                *encoders,
-                decoder.decoder_bias,
-                decoder.decoder_sigmoid,
-            )
+        network, steps = settings.network, settings.dataset.num_time_steps
+        memory = memory_of(settings.relu, steps, network, generator, backend=backend)
         return CrossModalNetwork(
-            self.n_features,
-            settings.dataset.num_time_steps,
-            settings.network,
-            generator,
-            *encoders,
-            backend,
+            self.n_features, network, memory, generator, *encoders, settings.decoder, backend
         )
 
     def _encoder(self, modality: str, generator: Generator, backend: str) -> nn.Module:

@@ -26,6 +26,7 @@ from hebbian_snn.convnets.front_end import (
     FrontEndSettings,
     MemoryTrainingSettings,
     Stored,
+    answers,
     features,
     lose_spikes,
     pretrained,
@@ -35,7 +36,8 @@ from hebbian_snn.convnets.front_end import (
 from hebbian_snn.convnets.protonet import CharacterData, about_characters, characters
 from hebbian_snn.convnets.spike_cache import cached_trains
 from hebbian_snn.convnets.spiking_cnn import SpikingEncoder
-from hebbian_snn.tasks.omniglot_networks import OneShotNetwork, ReLUOneShotNetwork
+from hebbian_snn.layers import Embedding, Output
+from hebbian_snn.memory import Answer, NewMemory, Recalled, beside, memory_of
 from hebbian_snn.training.task import Batch, SupervisedTask
 
 
@@ -77,6 +79,61 @@ class OmniglotSettings:
 
     def __post_init__(self) -> None:
         self.training.check_pairs(self.dataset.num_classes)
+
+
+class OneShotNetwork(nn.Module):
+    """Writes images with their labels, then reads with another image.
+
+    Args:
+        n_features: outputs of the convolutional network. n_labels: outputs.
+        embedding_size: of a label. memory: spiking or ReLU.
+        generator: random generator for the initial weights.
+        encoder: convolutional network that is trained with the memory; None: the inputs are the
+            stored spikes or features of one that is not.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_labels: int,
+        embedding_size: int,
+        memory: NewMemory,
+        generator: Generator,
+        encoder: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_features = n_features
+        self.encoder = encoder
+        self.labels = Embedding(n_labels, embedding_size, generator)
+        self.memory = memory(n_features + embedding_size, n_features)
+        self.output = Output(len(self.memory.read.weight), n_labels, generator, self.memory.last)
+
+    def activity(
+        self, images: Tensor, labels: Tensor, query: Tensor
+    ) -> tuple[dict[str, Tensor], Recalled]:
+        """The (B, T, neurons) spikes or activities of ``images``, ``labels`` and ``query``, and the
+        memory's."""
+        both, n = beside(images, query), images.shape[1]
+        seen = answers(self.encoder, both, self.n_features, self.memory.spiking)
+        encoded = {
+            "images": seen[:, :n].flatten(1, 2),
+            "labels": self.memory.encode(self.labels(labels)),
+            "query": seen[:, n:].flatten(0, 1),
+        }
+        facts = torch.cat([encoded["images"], encoded["labels"]], 2)
+        return encoded, self.memory(facts, encoded["query"])
+
+    def forward(self, images: Tensor, labels: Tensor, query: Tensor) -> Answer:
+        """Images (N, n, H, W), their packed spikes (N, n, T, bytes) or features (N, n, F), labels
+        (N, n), and B queries, the same number for each sample, one after the other, to scores
+        (B, labels)."""
+        encoded, recalled = self.activity(images, labels, query)
+        asked = {"query": encoded.pop("query")}
+        if self.encoder is None:  # no gradient would lower these rates
+            encoded.pop("images")
+            asked = {}
+        rates = self.memory.rates(encoded, recalled, labels.shape[1], asked)
+        return Answer(self.output(recalled.read["values"]), rates)
 
 
 class OmniglotTask(SupervisedTask):
@@ -230,19 +287,15 @@ class OmniglotTask(SupervisedTask):
         settings = self.settings
         way, frozen = settings.dataset.num_classes, settings.cnn.freeze_protonet
         n_features = settings.cnn.channels  # 28 pixels, halved four times, are one
-        if settings.relu:
-            encoder = None if frozen else self.relu_encoder(generator)
-            return ReLUOneShotNetwork(n_features, way, settings.network, generator, encoder)
-        encoder = None if frozen else self._spiking_encoder(generator, backend)[0]
-        return OneShotNetwork(
-            n_features,
-            way,
-            settings.dataset.num_time_steps,
-            settings.network,
-            generator,
-            encoder,
-            backend,
-        )
+        encoder: nn.Module | None = None
+        if not frozen and settings.relu:
+            encoder = self.relu_encoder(generator)
+        elif not frozen:
+            encoder = self._spiking_encoder(generator, backend)[0]
+        network, steps = settings.network, settings.dataset.num_time_steps
+        memory = memory_of(settings.relu, steps, network, generator, backend=backend)
+        size = network.embedding_size
+        return OneShotNetwork(n_features, way, size, memory, generator, encoder)
 
     def pretrained(self) -> Checkpoint | None:
         """The prototypical network, None where none is wanted."""

@@ -15,7 +15,7 @@ from hebbian_snn.kernels import lif_scan, read_memory, write_memory
 from hebbian_snn.layers import SentenceEncoding
 from hebbian_snn.plasticity import update_memory
 from hebbian_snn.rates import firing_rates, rate_penalty
-from hebbian_snn.tasks import question_answering_networks
+from hebbian_snn.tasks import question_answering
 from hebbian_snn.tasks.question_answering import QuestionAnsweringSettings, QuestionAnsweringTask
 from hebbian_snn.training import loop as supervised
 
@@ -178,7 +178,7 @@ def test_padding_in_front_costs_nothing_and_changes_nothing(backend, monkeypatch
     assert len(set(lengths.tolist())) > 3
     answers = []
     for padding, group in ((0, 16), (4, 1000), (0, 3)):
-        monkeypatch.setattr(question_answering_networks, "GROUP", group)
+        monkeypatch.setattr(question_answering, "GROUP", group)
         padded = torch.nn.functional.pad(stories, (0, 0, padding, 0))
         network.zero_grad()
         network.padded_in_front = padding == 0
@@ -193,8 +193,8 @@ def test_padding_in_front_costs_nothing_and_changes_nothing(backend, monkeypatch
 
 
 def test_stories_of_similar_lengths_go_together(monkeypatch):
-    monkeypatch.setattr(question_answering_networks, "GROUP", 3)
-    sizes = question_answering_networks.group_sizes
+    monkeypatch.setattr(question_answering, "GROUP", 3)
+    sizes = question_answering.group_sizes
     assert sizes([2, 2, 3, 3, 3, 8, 10, 11, 12, 40]) == [3, 2, 3, 1, 1]
     assert sizes([0]) == [1] and sizes([4] * 7) == [3, 3, 1]
 
@@ -314,7 +314,7 @@ def test_a_story_is_written_once_for_all_of_its_questions(number, relu):
 @pytest.mark.parametrize("relu", [False, True])
 def test_odd_places_of_questions(relu, group, monkeypatch):
     """Before the first sentence, several after the same one, none at the end of the longest."""
-    monkeypatch.setattr(question_answering_networks, "GROUP", group)
+    monkeypatch.setattr(question_answering, "GROUP", group)
     network, (inputs, _) = doubled(small_task(relu, task=2), range(30))
     words = inputs[0][inputs[1].argsort()[-4:], -6:]
     assert words[:, :, 0].all()
