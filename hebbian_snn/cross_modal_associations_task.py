@@ -15,21 +15,12 @@ trains the twin without spikes. The network with the lowest validation error is 
 ``cross_modal``). The same command goes on with an interrupted training.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 
-from common.errors import command_line
 from hebbian_snn.tasks.cross_modal import CrossModalTask
-from hebbian_snn.training.command import run_task
+from hebbian_snn.training.command import task_command
 
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    run_task(CrossModalTask, __doc__, argv)
-
+main = task_command(CrossModalTask, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,6 +3,10 @@
 All weights start Xavier-uniform with gain sqrt(2), from the generator that is given; the output
 layer keeps PyTorch's start. Nothing has a bias. Spikes are (B, T, neurons); a state that is given
 is taken up, and the state after the last step is returned.
+
+The ReLU layers take one step for each item: activities stand in place of spikes and of traces, and
+nothing is fed back, neither the memory while writing nor the values while reading. The paper's
+growth and decay there are gamma = 0.1.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from hebbian_snn.kernels import (
     Read,
@@ -23,7 +28,7 @@ from hebbian_snn.kernels import (
     write_memory,
 )
 from hebbian_snn.neurons import IFParameters, LIFState, NeuronParameters
-from hebbian_snn.plasticity import InvertedOja
+from hebbian_snn.plasticity import InvertedOja, update_memory
 
 
 def start_weight(*shape: int, generator: Generator) -> nn.Parameter:
@@ -293,3 +298,52 @@ class SpikingConvolution(nn.Module):
         )
         maps = fired.view(-1, *currents.shape[2:])
         return functional.max_pool2d(maps, 2).unflatten(0, spikes.shape[:2])
+
+
+# ---- without spikes -------------------------------------------------------------------------
+
+RELU_PLASTICITY = InvertedOja(w_max=1.0, gamma_pos=0.1, gamma_neg=0.1)
+
+
+class ReLUWritingLayer(nn.Module):
+    """Writes one item a step; the weight is (2 M, inputs): keys, then values."""
+
+    def __init__(
+        self,
+        n_inputs: int,
+        memory_size: int,
+        generator: Generator,
+        plasticity: InvertedOja = RELU_PLASTICITY,
+    ) -> None:
+        super().__init__()
+        self.weight = start_weight(2 * memory_size, n_inputs, generator=generator)
+        self.plasticity = plasticity
+
+    def forward(self, items: Tensor, mem: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, inputs) activities to the (B, M, M) memory, default start 0, and the (B, T, M)
+        keys and values."""
+        keys, values = functional.linear(items, self.weight).relu().chunk(2, -1)
+        if mem is None:
+            mem = keys.new_zeros(len(keys), keys.shape[-1], keys.shape[-1])
+        for key, value in zip(keys.unbind(1), values.unbind(1), strict=True):
+            # Keeps one memory a step for the way back, not every product in it.
+            mem = checkpoint(update_memory, mem, value, key, self.plasticity, use_reentrant=False)
+        return mem, keys, values
+
+
+class ReLUReadingLayer(nn.Module):
+    """Asks the memory; the weight is (M, inputs). The values are ``rectified``, or left as they are
+    as in the paper's code."""
+
+    def __init__(
+        self, n_inputs: int, memory_size: int, generator: Generator, rectified: bool = True
+    ) -> None:
+        super().__init__()
+        self.weight = start_weight(memory_size, n_inputs, generator=generator)
+        self.rectified = rectified
+
+    def forward(self, items: Tensor, mem: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, inputs) activities and (B, M, M) memory to the (B, T, M) keys and values."""
+        keys = functional.linear(items, self.weight).relu()
+        values = keys @ mem.transpose(1, 2)
+        return keys, values.relu() if self.rectified else values

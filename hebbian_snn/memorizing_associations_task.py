@@ -9,21 +9,12 @@ kept as ``runs/hebbian_snn/associations_<pairs>/network.safetensors``; log and t
 last epoch lie beside it. The same command goes on with an interrupted training.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 
-from common.errors import command_line
 from hebbian_snn.tasks.associations import AssociationsTask
-from hebbian_snn.training.command import run_task
+from hebbian_snn.training.command import task_command
 
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    run_task(AssociationsTask, __doc__, argv)
-
+main = task_command(AssociationsTask, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,17 +1,11 @@
 """The associations task of the twin without spikes: memorizing_associations_task.py --relu."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 
 from hebbian_snn import memorizing_associations_task
+from hebbian_snn.training.command import relu_command
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
-    return memorizing_associations_task.main(["--relu", *(sys.argv[1:] if argv is None else argv)])
-
+main = relu_command(memorizing_associations_task.main)
 
 if __name__ == "__main__":
     sys.exit(main())

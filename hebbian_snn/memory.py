@@ -15,9 +15,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from hebbian_snn.config import NetworkSettings
-from hebbian_snn.layers import Encoding, ReadingLayer, WritingLayer
+from hebbian_snn.layers import (
+    Encoding,
+    ReadingLayer,
+    ReLUReadingLayer,
+    ReLUWritingLayer,
+    WritingLayer,
+)
 from hebbian_snn.rates import firing_rates
-from hebbian_snn.relu_layers import ReLUReadingLayer, ReLUWritingLayer
 
 
 class Answer(NamedTuple):

@@ -14,21 +14,12 @@ the twin without spikes. The network with the best validation accuracy is kept a
 The same command goes on with an interrupted training.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 
-from common.errors import command_line
 from hebbian_snn.tasks.omniglot import OmniglotTask
-from hebbian_snn.training.command import run_task
+from hebbian_snn.training.command import task_command
 
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    run_task(OmniglotTask, __doc__, argv)
-
+main = task_command(OmniglotTask, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,24 +9,15 @@ official training set is for validation. The network with the best validation ac
 on the official test set. The same command goes on with an interrupted training.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 
-from common.errors import command_line
 from hebbian_snn.convnets.digit_classifier import ClassifierTask
-from hebbian_snn.training.command import run_task
+from hebbian_snn.training.command import task_command
 
 WITHOUT_EFFECT = {"data_seed": "every tenth sample is for validation, whatever the seed"}
 """Flags of the original script that are accepted, and why nothing comes of them."""
 
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    run_task(ClassifierTask, __doc__, argv, without_effect=WITHOUT_EFFECT)
-
+main = task_command(ClassifierTask, __doc__, without_effect=WITHOUT_EFFECT)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,14 +9,10 @@ best validation accuracy (5 classes, 1 + 15 images) is kept as
 classes. The same command goes on with an interrupted training.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 
-from common.errors import command_line
 from hebbian_snn.convnets.protonet import ProtonetTask
-from hebbian_snn.training.command import run_task
+from hebbian_snn.training.command import task_command
 
 SPELLINGS = {
     "lr_scheduler_step": "decay_learning_rate_every",
@@ -32,12 +28,7 @@ SPELLINGS = {
 }
 """Flags of the original script, and what they are called here."""
 
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    run_task(ProtonetTask, __doc__, argv, SPELLINGS)
-
+main = task_command(ProtonetTask, __doc__, SPELLINGS)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,21 +12,12 @@ Training ends before its last epoch when every validation question has been answ
 ``--stop_epochs`` epochs; ``--stop_score none`` trains on.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 
-from common.errors import command_line
 from hebbian_snn.tasks.question_answering import QuestionAnsweringTask
-from hebbian_snn.training.command import run_task
+from hebbian_snn.training.command import task_command
 
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    run_task(QuestionAnsweringTask, __doc__, argv)
-
+main = task_command(QuestionAnsweringTask, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

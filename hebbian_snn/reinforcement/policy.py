@@ -14,9 +14,15 @@ from torch import Generator, Tensor, nn
 
 from hebbian_snn.config import NetworkSettings
 from hebbian_snn.kernels import ReadingState, WritingState
-from hebbian_snn.layers import Encoding, LinearEmbedding, ReadingLayer, WritingLayer
+from hebbian_snn.layers import (
+    Encoding,
+    LinearEmbedding,
+    ReadingLayer,
+    ReLUReadingLayer,
+    ReLUWritingLayer,
+    WritingLayer,
+)
 from hebbian_snn.neurons import LIFState, map_state, rest
-from hebbian_snn.relu_layers import ReLUReadingLayer, ReLUWritingLayer
 
 LAST = 30
 """The policy sees the value spikes of so many steps at the end of an observation."""

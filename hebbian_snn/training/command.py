@@ -1,6 +1,6 @@
 """The command line of the supervised tasks, with the flags of the original scripts.
 
-:func:`run_task` is all that a task's script calls.
+:func:`task_command` is all that a task's script calls.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from common.arguments import Parser
 from common.checkpoints import load_training_state, save_training_state
 from common.distributed import Distributed, distributed
 from common.distributed import add_arguments as add_distributed_arguments
-from common.errors import UserError
+from common.errors import UserError, command_line
 from common.memory import check_memory, keep_freed_memory
 from common.protocol import said_protocol
 from common.runs import (
@@ -151,6 +151,32 @@ def resolve_spellings(args: argparse.Namespace, spellings: Mapping[str, str]) ->
         if name in args and getattr(args, name) not in (None, value):
             raise UserError(f"--{other} {value} and --{name} {getattr(args, name)} are the same")
         setattr(args, name, value)
+
+
+def task_command(
+    task_type: type[SupervisedTask],
+    description: str | None,
+    spellings: Mapping[str, str] | None = None,
+    without_effect: Mapping[str, str] | None = None,
+) -> Callable[..., int]:
+    """The ``main`` of a task's script; arguments as :func:`run_task`."""
+
+    @command_line
+    def main(argv: Sequence[str] | None = None) -> None:
+        """Command line."""
+        run_task(task_type, description, argv, spellings, without_effect)
+
+    return main
+
+
+def relu_command(main: Callable[..., int]) -> Callable[..., int]:
+    """The ``main`` of a script that trains without spikes, by the one that takes ``--relu``."""
+
+    def with_relu(argv: Sequence[str] | None = None) -> int:
+        """Command line."""
+        return main(["--relu", *(sys.argv[1:] if argv is None else argv)])
+
+    return with_relu
 
 
 def run_task(

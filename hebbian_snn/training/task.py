@@ -3,9 +3,7 @@
 A task names its settings and its data, builds its network, and says what is lost and what is scored
 for every sample. Everything else, from flags to processes, is shared: a task's script is::
 
-    @command_line
-    def main(argv=None):
-        run_task(AssociationsTask, __doc__, argv)
+    main = task_command(AssociationsTask, __doc__)
 """
 
 from __future__ import annotations

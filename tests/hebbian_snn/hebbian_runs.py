@@ -11,7 +11,7 @@ import torch
 from common.checkpoints import load_checkpoint, load_training_state
 from common.paths import ROOT
 from hebbian_snn import memorizing_associations_task as task
-from hebbian_snn.relu_layers import BatchNorm
+from hebbian_snn.convnets.encoders import BatchNorm
 
 
 def words(text):

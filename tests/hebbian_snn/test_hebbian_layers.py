@@ -7,13 +7,17 @@ import torch
 from hebbian_examples import RULE, Draw
 from torch.nn.functional import conv2d, max_pool2d
 
+from hebbian_snn.convnets.encoders import ReLUConvolution
 from hebbian_snn.kernels import lif_scan, read_memory, write_memory
 from hebbian_snn.layers import (
+    RELU_PLASTICITY,
     Embedding,
     Encoding,
     LinearEmbedding,
     Output,
     ReadingLayer,
+    ReLUReadingLayer,
+    ReLUWritingLayer,
     SentenceEncoding,
     SpikingConvolution,
     SpikingLinear,
@@ -21,12 +25,6 @@ from hebbian_snn.layers import (
 )
 from hebbian_snn.neurons import IFParameters, LIFParameters, lif_step, rest
 from hebbian_snn.plasticity import InvertedOja
-from hebbian_snn.relu_layers import (
-    RELU_PLASTICITY,
-    ReLUConvolution,
-    ReLUReadingLayer,
-    ReLUWritingLayer,
-)
 
 NEURON = LIFParameters()
 

@@ -24,9 +24,8 @@ from hebbian_snn import (
     reinforcement_learning_task,
 )
 from hebbian_snn.config import task_settings
-from hebbian_snn.convnets.encoders import ConvolutionalEncoder
+from hebbian_snn.convnets.encoders import BatchNorm, ConvolutionalEncoder
 from hebbian_snn.reinforcement.task import ConcentrationTask, ReinforcementSettings
-from hebbian_snn.relu_layers import BatchNorm
 from hebbian_snn.tasks.associations import AssociationsTask
 from hebbian_snn.tasks.cross_modal import CrossModalSettings, CrossModalTask
 from hebbian_snn.tasks.omniglot import OmniglotSettings, OmniglotTask
@@ -165,7 +164,7 @@ def test_batch_normalisation_is_pytorchs() -> None:
 PARTS = """
 import sys, torch, torch.distributed as dist
 from common.distributed import Distributed
-from hebbian_snn.relu_layers import BatchNorm
+from hebbian_snn.convnets.encoders import BatchNorm
 rank, world_size, url = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 dist.init_process_group("gloo", init_method=url, rank=rank, world_size=world_size)
 group = Distributed(rank, world_size, torch.device("cpu"))
