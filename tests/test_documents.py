@@ -14,7 +14,7 @@ import pytest
 
 from common.paths import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULE = re.compile(r"(?:python(?:3)?|torchrun\b.*?|\"\$PYTHON\") -m ([\w.]*\w)")
 SCRIPT = re.compile(r"(?:\./)?(scripts/[\w/]+\.sh)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -69,7 +69,7 @@ def missing_flags(command: str) -> list[str]:
     return [flag for flag in flags if not re.search(rf"{flag}\b", text)]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_commands_are_there_and_take_their_flags(path):
     for command in commands(path.read_text(encoding="utf-8")):
         assert not missing_flags(command), command
