@@ -154,7 +154,7 @@ if [[ "$all" == --all ]]; then
     run scripts/dasbe python train_clrnet.py --epochs 1 --images 60 --batch_size 20
     run scripts/dasbe python train_rbae.py --epochs 1 --images 10 --batch_size 5 --groups train_single
     run scripts/dasbe python dasbe_example.py shapes shapes --iterations 2
-    made results/dasbe_example.png
+    made results/dasbe_example/figure.png
     run scripts/dasbe ./dasbe_example.sh
     run scripts/dasbe ./gain_dataset.sh --count 10 --data embedded
     for figure in figure2 figure3 figure4 figure5; do
