@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -57,6 +57,10 @@ def result_parser(
     return parser
 
 
+MOST_BYTES = 1 << 30
+"""What the arrays of a figure may unpack to; the largest ones here have a few megabytes."""
+
+
 def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays to an ``.npz`` file, whole or not at all."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -66,9 +70,13 @@ def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
 def load_arrays(path: PathLike) -> dict[str, np.ndarray]:
     """Read the arrays of :func:`save_arrays`.
 
-    Raises :class:`UserError` when the file is missing or damaged.
+    Raises :class:`UserError` when the file is missing or damaged, or unpacks to more than
+    :data:`MOST_BYTES`.
     """
     try:
+        with ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > MOST_BYTES:
+                raise BadZipFile
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except FileNotFoundError:
@@ -81,6 +89,8 @@ def load_arrays(path: PathLike) -> dict[str, np.ndarray]:
         RuntimeError,
         BadZipFile,
         TokenError,
+        MemoryError,
+        NotImplementedError,
         zlib.error,
     ):
         raise UserError(f"{path} is damaged; run the figure's command again") from None

@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from common.clustering import adjusted_mutual_info_batch
+from common.errors import UserError
 from common.files import atomic_path
+from common.results import load_arrays
 from dasbe.baselines import pcnn, pure_ann
 from dasbe.binding import CHUNK, TrainedNetwork
 from dasbe.dynamics import Pixels, simulate
@@ -147,9 +148,9 @@ def load_part(path: Path, key: dict[str, Any]) -> Part:
     key."""
     empty = Part(np.empty(0), 0.0, key)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = Part(file["ami"], float(file["seconds"]), json.loads(str(file["key"])))
-    except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError, BadZipFile):
+        file = load_arrays(path)
+        stored = Part(file["ami"], float(file["seconds"]), json.loads(str(file["key"])))
+    except (UserError, ValueError, TypeError, KeyError, RecursionError):
         return empty
     sound = stored.ami.ndim == 1 and stored.ami.dtype.kind == "f" and np.isfinite(stored.ami).all()
     return stored if sound and stored.key == json.loads(json.dumps(key)) else empty
