@@ -175,6 +175,22 @@ if [[ "$all" == --all ]]; then
     run gust python save_results.py
     made results/result.npy
     run scripts/gust ./clean.sh
+
+    # ---- This README -----------------------------------------------------------------------------
+    run . python -m torch.distributed.run --nproc_per_node 2 --master_port 29542 \
+        -m gust.train --train_objects 3 --name two $small
+    made runs/gust/two/network.safetensors
+    run . scripts/snn_tha/train.sh mnist --epochs 1 --batch_size 10 --backend reference $images
+    run . python -m hebbian_snn.memorizing_associations_task --sequence_length 5 --num_classes 5 \
+        $pairs
+    run . python -c 'import dasbe, torch
+images = (torch.rand(2, 28, 28) > 0.8).to(torch.uint8)
+binding = dasbe.bind(images, "shapes", window=32, refractory=9)
+assert binding.groups.shape == (2, 28, 28) and binding.spikes.shape == (2, 10, 32, 28, 28)'
+    run . scripts/dasbe/animation.sh
+    run . python -m common.networks list --missing
+    run . ./scripts/reproduce.sh --data embedded
+    made results/index.html
 fi
 
 changed="$(git -C "$clone" status --porcelain)"
