@@ -19,7 +19,6 @@ from dasbe.figures.iterations import correlation, iteration_scores, mean_band
 from dasbe.grouping import group_pixels, smooth
 
 SETTINGS_2 = load_settings(figure2.Figure2Settings, FOLDER / "figure2.yaml")
-SETTINGS_3 = load_settings(figure3.Figure3Settings, FOLDER / "figure3.yaml")
 CPU = torch.device("cpu")
 
 
@@ -161,16 +160,17 @@ def test_frames_show_spikes_in_their_objects_colour():
 # ---- Figure 3 -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small():
-    return replace(SETTINGS_3, iterations=3, index_limit=30)
+def small_figure3(out, **changes):
+    flags = ["--images", "4", "--seed", "1", "--device", "cpu", "--out", str(out)]
+    options = replace(figure3.FIGURE.read(flags), iterations=3, index_limit=30, **changes)
+    record = figure3.FIGURE.record(options)
+    return record, figure3.compute(options, record)
 
 
-def test_figure3_keeps_finished_networks(networks, tmp_path, small, monkeypatch):
-    plan = figure3.Plan(
-        "quick", ("bars", "shapes"), ("mnist_shape_conv",), 4, 1, "auto", CPU, tmp_path / "out"
-    )
-    record, arrays = figure3.compute(plan, small)
+def test_figure3_keeps_finished_networks(networks, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    curves = {"bars": "bars", "shapes": "shapes", "mnist_shape_conv": "mnist_shape"}
+    record, arrays = small_figure3(out, curves=curves)
     assert arrays["shapes-rate"].shape == (4, 3)
     assert arrays["images"].max() < 30
     values = {m.what: m for m in record.measurements}
@@ -181,18 +181,18 @@ def test_figure3_keeps_finished_networks(networks, tmp_path, small, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(figure3, "measure", None)  # a second run measures nothing
-        again = figure3.compute(plan, small)[1]
+        again = small_figure3(out, curves=curves)[1]
         with pytest.raises(TypeError):  # but another seed does
-            figure3.compute(replace(plan, seed=2), small)
+            small_figure3(out, curves=curves, seed=2)
     for key, values in arrays.items():
         np.testing.assert_array_equal(again[key], values)
-    part = plan.out / "parts" / "bars.npz"
+    part = out / "parts" / "bars.npz"
     part.write_bytes(part.read_bytes()[:100])
     np.testing.assert_array_equal(
-        figure3.compute(plan, small)[1]["bars-synchrony"], arrays["bars-synchrony"]
+        small_figure3(out, curves=curves)[1]["bars-synchrony"], arrays["bars-synchrony"]
     )
-    save_results(plan.out, record, arrays, figure3.draw(record, arrays))
-    assert (plan.out / "figure.pdf").stat().st_size > 1000
+    save_results(out, record, arrays, figure3.draw(record, arrays))
+    assert (out / "figure.pdf").stat().st_size > 1000
 
 
 def test_figure3_says_what_is_wrong(networks, capsys):
@@ -211,10 +211,8 @@ def test_results_are_made_once_by_the_quick_profile(tmp_path, networks):
 
     def main(argv):
         calls.append(argv)
-        settings = replace(SETTINGS_3, iterations=2, index_limit=10)
-        plan = figure3.Plan("quick", ("bars",), (), 2, 1, "auto", CPU, tmp_path / "out")
-        record, arrays = figure3.compute(plan, settings)
-        save_results(plan.out, record, arrays, figure3.draw(record, arrays))
+        record, arrays = small_figure3(tmp_path / "out", datasets=("bars",))
+        save_results(tmp_path / "out", record, arrays, figure3.draw(record, arrays))
         return 0
 
     first, second = (load_or_run(main, tmp_path / "out") for _ in range(2))
