@@ -8,21 +8,20 @@ alone. The same network without its recurrent connections (W = 0) is measured be
 
 from __future__ import annotations
 
-import argparse
 import copy
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
-import torch
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from torch import Tensor
 
 from common.animation import figure_frames, save_animation
+from common.checkpoints import Checkpoint
 from common.clustering import adjusted_mutual_info_batch
 from common.drawing import (
     CYCLE,
@@ -36,11 +35,10 @@ from common.drawing import (
     side_by_side,
     use_style,
 )
-from common.errors import UserError, command_line
-from common.records import Measurement, Record, mean_measurement, new_record
-from common.results import report_results, result_parser
-from common.settings import load_settings, to_dict
-from common.training import choose_device, progress
+from common.figure import Arrays, Figure, FigureOptions, FigureRecord
+from common.records import Record
+from common.settings import option
+from common.training import progress
 from dasbe.binding import DEVICE, load_network
 from dasbe.config import FOLDER, DynamicsSettings
 from dasbe.dynamics import scatter_pixels, simulate_frames
@@ -49,49 +47,32 @@ from dasbe.networks import Network
 from datasets.binding import read_group
 from datasets.generate import ensure
 
-NAME = "Figure 5"
 CURVES = ("ami", "synchrony", "rate")
 CHUNK = 10
 """Sequences that are simulated together: all spikes of all frames are kept."""
 FPS, ANIMATION_DPI = 4, 120
 
 
-@dataclass(frozen=True)
-class Figure5Settings:
-    """What stands in ``dasbe/settings/figure5.yaml``.
+@dataclass(frozen=True, kw_only=True)
+class Options(FigureOptions):
+    """What stands in ``dasbe/settings/figure5.yaml``, and the flags.
 
     Attributes:
         network: name of the shipped network. dataset: of the sequences, group train_multi.
-        sequence: the one that is shown. frames: N, one for every iteration.
-        sequences_full, sequences_quick: the first ones of the group, measured in the profiles.
-        seed: of the dynamics. synchrony_timescale: 1/q of the synchrony score, steps.
+        frames: N, one for every iteration. synchrony_timescale: 1/q of the synchrony score, steps.
         scored_from: the means are over this frame (counted from 1) to the last.
         frames_per_row: of the picture.
     """
 
     network: str
     dataset: str
-    sequence: int
+    sequence: int = option("the sequence shown, of train_multi", minimum=0)
     frames: int
-    sequences_full: int
-    sequences_quick: int
-    seed: int
+    sequences: int = option("sequences to measure, the first ones of train_multi", minimum=2)
+    seed: int = option("random seed of the dynamics")
     synchrony_timescale: float
     scored_from: int
     frames_per_row: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One run: which sequences and seed, where."""
-
-    profile: str
-    sequence: int
-    sequences: int
-    seed: int
-    data: str
-    device: torch.device
-    out: Path
 
 
 @dataclass(frozen=True)
@@ -158,39 +139,43 @@ def bind_film(
     )
 
 
-def read_films(settings: Figure5Settings, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+def read_films(options: Options, indices: np.ndarray) -> tuple[Tensor, Tensor]:
     """Frames and true groups (n, N, H, W) of the sequences with these indices."""
-    films = read_group(settings.dataset, "train_multi", indices=indices)
-    frames, true = (values[:, : settings.frames] for values in films)
+    films = read_group(options.dataset, "train_multi", indices=indices)
+    frames, true = (values[:, : options.frames] for values in films)
     return frames, true
 
 
-def compute(plan: Plan, settings: Figure5Settings) -> tuple[Record, dict[str, np.ndarray]]:
+def compute(options: Options, record: FigureRecord) -> Arrays:
     """Bind the first sequences of the group, and the one that is shown.
 
     Returns:
-        the record; ``ami``, ``synchrony``, ``rate`` (n, N), and the same of W = 0 with the ending
+        ``ami``, ``synchrony``, ``rate`` (n, N), and the same of W = 0 with the ending
         ``_without``; of the shown sequence ``frames``, ``true``, ``groups`` (N, H, W) and
         ``spikes`` (N, T, H, W); the ``refractory`` period.
     """
-    trained = load_network(settings.network, plan.device)
-    last = max(plan.sequence + 1, plan.sequences)
-    ensure(settings.dataset, {"train_multi": last}, ["train_multi"], data=plan.data)
-    began = time.perf_counter()
+    trained = load_network(options.network, options.device)
+    last = max(options.sequence + 1, options.sequences)
+    ensure(options.dataset, {"train_multi": last}, ["train_multi"], data=options.data)
     networks = {"": trained.network, "_without": without_recurrence(trained.network)}
-    dynamics, q = trained.settings.dynamics, 1 / settings.synchrony_timescale
+    dynamics, q = trained.settings.dynamics, 1 / options.synchrony_timescale
+
+    def bind(network: Network, indices: np.ndarray, frames: Tensor, true: Tensor) -> Film:
+        frames = frames.to(options.device)
+        return bind_film(frames, true, network, dynamics, options.seed, indices, q)
+
     curves = defaultdict(list)
-    for indices in progress(chunks(plan.sequences), unit="chunk"):
-        frames, true = read_films(settings, indices)
-        frames = frames.to(plan.device)
-        for ending, network in networks.items():
-            film = bind_film(frames, true, network, dynamics, plan.seed, indices, q)
-            for name in CURVES:
-                curves[name + ending].append(getattr(film, name))
-    arrays = {name: np.concatenate(values) for name, values in curves.items()}
-    shown = np.array([plan.sequence])
-    frames, true = read_films(settings, shown)
-    film = bind_film(frames.to(plan.device), true, trained.network, dynamics, plan.seed, shown, q)
+    with record.timed():
+        for indices in progress(chunks(options.sequences), unit="chunk"):
+            films = read_films(options, indices)
+            for ending, network in networks.items():
+                film = bind(network, indices, *films)
+                for name in CURVES:
+                    curves[name + ending].append(getattr(film, name))
+        arrays = {name: np.concatenate(values) for name, values in curves.items()}
+        shown = np.array([options.sequence])
+        frames, true = read_films(options, shown)
+        film = bind(trained.network, shown, frames, true)
     arrays |= {
         "frames": frames[0].numpy().astype(np.uint8),
         "true": true[0].numpy().astype(np.uint8),
@@ -198,24 +183,12 @@ def compute(plan: Plan, settings: Figure5Settings) -> tuple[Record, dict[str, np
         "spikes": film.spikes[0],
         "refractory": np.array(dynamics.refractory),
     }
-    record = new_record(
-        NAME,
-        "DASBE",
-        plan.profile,
-        device=plan.device,
-        seeds=[plan.seed],
-        settings={
-            "figure": to_dict(settings),
-            "sequences": plan.sequences,
-            "sequence": plan.sequence,
-        },
-        data="generated",
-        checkpoints={settings.network: trained.checkpoint.sha256},
-        wall_seconds=time.perf_counter() - began,
-    )
-    record.measurements = measurements(arrays, plan, settings, trained.checkpoint.sha256[:12])
+    record.seeds, record.data = [options.seed], "generated"
+    record.checkpoints = {options.network: trained.checkpoint.sha256}
+    record.settings |= {"sequences": options.sequences, "sequence": options.sequence}
+    measure(record, arrays, options, trained.checkpoint)
     record.measurements[0].seconds = record.wall_seconds
-    return record, arrays
+    return arrays
 
 
 def chunks(count: int) -> list[np.ndarray]:
@@ -223,58 +196,47 @@ def chunks(count: int) -> list[np.ndarray]:
     return np.split(np.arange(count), range(CHUNK, count, CHUNK))
 
 
-def measurements(
-    arrays: dict[str, np.ndarray], plan: Plan, settings: Figure5Settings, checkpoint: str
-) -> list[Measurement]:
-    """Means over the last frames with and without recurrence: over sequences, with interval."""
-    first = settings.scored_from - 1
-    span = f"mean over frames {settings.scored_from} to {settings.frames}"
-    found = []
-
-    def add(what: str, values: np.ndarray, unit: str = "") -> None:
-        found.append(
-            mean_measurement(
-                what,
-                values,
-                unit=unit,
-                seeds=[plan.seed],
-                data="generated",
-                command=f"scripts/dasbe/figure5.sh --profile {plan.profile}",
-                checkpoint=checkpoint,
-                note=f"{span} (three objects), then over sequences",
-            )
-        )
-
+def measure(record: FigureRecord, arrays: Arrays, options: Options, checkpoint: Checkpoint) -> None:
+    """Record means over the last frames with and without recurrence: over sequences."""
+    first = options.scored_from - 1
+    span = f"mean over frames {options.scored_from} to {options.frames}"
+    common = {
+        "of": checkpoint,
+        "data": "generated",
+        "note": f"{span} (three objects), then over sequences",
+    }
     late = {
         name + ending: arrays[name + ending][:, first:].mean(axis=1)
         for name in CURVES
         for ending in ("", "_without")
     }
-    add("AMI", 100 * late["ami"], "x 100")
-    add("AMI, W = 0", 100 * late["ami_without"], "x 100")
-    add("AMI, gain by the recurrence", 100 * (late["ami"] - late["ami_without"]), "x 100")
+    gain = 100 * (late["ami"] - late["ami_without"])
+    record.measure("AMI", 100 * late["ami"], unit="x 100", **common)
+    record.measure("AMI, W = 0", 100 * late["ami_without"], unit="x 100", **common)
+    record.measure("AMI, gain by the recurrence", gain, unit="x 100", **common)
     for name in ("synchrony", "rate"):
-        add(f"{name} score", late[name])
-        add(f"{name} score, W = 0", late[f"{name}_without"])
-    return found
+        record.measure(f"{name} score", late[name], **common)
+        record.measure(f"{name} score, W = 0", late[f"{name}_without"], **common)
 
 
 # ---- drawing --------------------------------------------------------------------------------
 
 
-def draw(record: Record, arrays: dict[str, np.ndarray]) -> Figure:
+def draw(record: Record, arrays: Arrays) -> mpl.figure.Figure:
     """Groups over inputs for every frame (a), scores (b) and AMI (c) over the frames."""
     per_row = record.settings["figure"]["frames_per_row"]
     n_rows = -(-len(arrays["frames"]) // per_row)
     with use_style():
-        figure = Figure(figsize=(DOUBLE_COLUMN, 1.05 * n_rows + 2.0), layout="constrained")
+        figure = mpl.figure.Figure(
+            figsize=(DOUBLE_COLUMN, 1.05 * n_rows + 2.0), layout="constrained"
+        )
         films, curves = figure.subfigures(2, 1, height_ratios=[1.05 * n_rows, 2.0])
         _draw_films(films, arrays, per_row)
         _draw_curves(curves, record, arrays)
     return figure
 
 
-def painted_frames(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def painted_frames(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """The shown film in colours, (N, H, W, 3) each: the groups found, named like the true ones
     where they agree most, and the input."""
     true, frames = arrays["true"], arrays["frames"]
@@ -284,7 +246,7 @@ def painted_frames(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarra
     return colors[renamed], inputs
 
 
-def _draw_films(figure: SubFigure, arrays: dict[str, np.ndarray], per_row: int) -> None:
+def _draw_films(figure: SubFigure, arrays: Arrays, per_row: int) -> None:
     groups, inputs = painted_frames(arrays)
     starts = range(0, len(inputs), per_row)
     axes = figure.subplots(len(starts), 1, squeeze=False)[:, 0]
@@ -302,7 +264,7 @@ def _draw_films(figure: SubFigure, arrays: dict[str, np.ndarray], per_row: int) 
     panel_label(axes[0], "a")
 
 
-def _draw_curves(figure: SubFigure, record: Record, arrays: dict[str, np.ndarray]) -> None:
+def _draw_curves(figure: SubFigure, record: Record, arrays: Arrays) -> None:
     scores, ami = figure.subplots(1, 2)
     timescale = record.settings["figure"]["synchrony_timescale"]
     draw_scores(scores, arrays["synchrony"], arrays["rate"])
@@ -326,14 +288,14 @@ def _draw_curves(figure: SubFigure, record: Record, arrays: dict[str, np.ndarray
     panel_label(ami, "c")
 
 
-def film_frames(arrays: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
+def film_frames(arrays: Arrays) -> Iterator[np.ndarray]:
     """The shown film as an animation, a picture (H, W, 3) uint8 for every frame: input, spikes
     coloured by their phase, groups."""
     groups, inputs = painted_frames(arrays)
     phases = [phase_coloring(one, int(arrays["refractory"])) for one in arrays["spikes"]]
     columns = {"input": inputs, "spikes (colour: phase)": phases, "groups": groups}
     with use_style():
-        figure = Figure(figsize=(DOUBLE_COLUMN * 0.8, 2.25), layout="constrained")
+        figure = mpl.figure.Figure(figsize=(DOUBLE_COLUMN * 0.8, 2.25), layout="constrained")
         axes = figure.subplots(1, len(columns))
         for ax, (name, images) in zip(axes, columns.items(), strict=True):
             draw_image(ax, images[0], name)
@@ -347,53 +309,29 @@ def film_frames(arrays: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
         yield from figure_frames(figure, update, len(inputs), dpi=ANIMATION_DPI)
 
 
-def animate(arrays: dict[str, np.ndarray], path: Path) -> Path:
+def animate(arrays: Arrays, path: Path) -> Path:
     """Write the shown film as a GIF and return its path."""
     return save_animation(path, film_frames(arrays), FPS)
 
 
-# ---- command line ---------------------------------------------------------------------------
+def save_film(options: Options, record: Record, arrays: Arrays) -> None:
+    """Write the film."""
+    print(f"animation: {animate(arrays, options.out / 'film.gif')}")
 
 
-def _parser(settings: Figure5Settings) -> argparse.ArgumentParser:
-    parser = result_parser(
-        "dasbe.figures.figure5",
-        __doc__,
-        "dasbe_figure5",
-        f"quick: {settings.sequences_quick} sequences; full: {settings.sequences_full}",
-    )
-    parser.add_argument(
-        "--sequence",
-        type=int,
-        default=settings.sequence,
-        help=f"the one shown, of train_multi of {settings.dataset} (default: the paper's, "
-        "%(default)s)",
-    )
-    parser.add_argument("--sequences", type=int, help="in place of the profile's number")
-    parser.add_argument("--seed", type=int, default=settings.seed, help="of the dynamics")
-    return parser
-
-
-def plan_from(args: argparse.Namespace, settings: Figure5Settings) -> Plan:
-    """The plan of the given flags; raises :class:`UserError` for what cannot be done."""
-    sequences = settings.sequences_full if args.profile == "full" else settings.sequences_quick
-    sequences = sequences if args.sequences is None else args.sequences
-    if sequences < 2:
-        raise UserError(f"--sequences is {sequences}; an interval needs at least 2")
-    if args.sequence < 0:
-        raise UserError(f"--sequence is {args.sequence}; the index must be 0 or more")
-    device = choose_device(args.device, DEVICE)
-    return Plan(args.profile, args.sequence, sequences, args.seed, args.data, device, args.out)
-
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    settings = load_settings(Figure5Settings, FOLDER / "figure5.yaml")
-    plan = plan_from(_parser(settings).parse_args(argv), settings)
-    record, arrays = compute(plan, settings)
-    report_results(plan.out, record, arrays, draw(record, arrays))
-    print(f"animation: {animate(arrays, plan.out / 'film.gif')}")
+FIGURE = Figure(
+    "dasbe_figure5",
+    "Figure 5",
+    "DASBE",
+    Options,
+    compute,
+    draw,
+    [FOLDER / "figure5.yaml"],
+    "scripts/dasbe/figure5.sh --profile {profile}",
+    auto_device=DEVICE,
+    after=save_film,
+)
+main = FIGURE.main
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from dasbe.figures.iterations import score_iteration
 from datasets.binding import read_group, read_positions
 
 SETTINGS_4 = load_settings(figure4.Figure4Settings, FOLDER / "figure4.yaml")
-SETTINGS_5 = load_settings(figure5.Figure5Settings, FOLDER / "figure5.yaml")
 CPU = torch.device("cpu")
 
 
@@ -153,9 +152,12 @@ def test_without_recurrence_the_code_is_that_of_the_frame_alone():
 
 def test_figure5_computes_draws_and_is_read_again(untrained_networks, tmp_path, capsys):
     untrained_networks("moving_shapes")
-    settings = replace(SETTINGS_5, frames=32, scored_from=31)
-    plan = figure5.Plan("quick", 1, 11, 7, "auto", CPU, tmp_path / "out")
-    record, arrays = figure5.compute(plan, settings)
+    out = tmp_path / "out"
+    flags = ["--sequence", "1", "--sequences", "11", "--seed", "7", "--device", "cpu"]
+    options = figure5.FIGURE.read([*flags, "--out", str(out)])
+    options = replace(options, frames=32, scored_from=31)
+    record = figure5.FIGURE.record(options)
+    arrays = figure5.compute(options, record)
     assert arrays["ami"].shape == arrays["rate_without"].shape == (11, 32)
     assert arrays["spikes"].shape == (32, 32, 28, 28)
     assert not arrays["spikes"].any(axis=1)[arrays["frames"] == 0].any()
@@ -164,12 +166,12 @@ def test_figure5_computes_draws_and_is_read_again(untrained_networks, tmp_path, 
     gain = arrays["ami"][:, 30:] - arrays["ami_without"][:, 30:]
     assert values["AMI, gain by the recurrence"].value == pytest.approx(100 * gain.mean())
     # The shown film is sequence 1, whichever chunk it was in.
-    again = figure5.compute(replace(plan, sequences=2), settings)[1]
+    again = figure5.compute(replace(options, sequences=2), figure5.FIGURE.record(options))
     np.testing.assert_array_equal(again["groups"], arrays["groups"])
 
-    save_results(plan.out, record, arrays, figure5.draw(record, arrays))
-    np.testing.assert_array_equal(load_results(plan.out)[1]["groups"], arrays["groups"])
-    with Image.open(figure5.animate(arrays, plan.out / "film.gif")) as film:
+    save_results(out, record, arrays, figure5.draw(record, arrays))
+    np.testing.assert_array_equal(load_results(out)[1]["groups"], arrays["groups"])
+    with Image.open(figure5.animate(arrays, out / "film.gif")) as film:
         assert film.n_frames == 32
     assert figure5.main(["--sequences", "1"]) == 1
     assert "at least 2" in capsys.readouterr().err
