@@ -167,7 +167,7 @@ def test_networks_of_the_babi_table(refused, tmp_path: Path) -> None:
         "missing": ({name: ...}, "does not fit"),
         "integers": ({name: tensor.long()}, "of the kind int64"),
         "float64": ({name: tensor.double()}, "of the kind float64"),
-        "huge": ({name: tensor * 1e9}, "numbers above"),
+        "huge": ({name: tensor.float() * 1e9}, "numbers above"),
         "shape": ({name: tensor[:1]}, "of shape"),
     }
     metadata = {
