@@ -40,6 +40,9 @@ _OLD_DIGEST = "tensors_sha256"  # of files whose checksum leaves the metadata ou
 # stored as deflated bytes of float16.
 _SIGNS, _HALVES = "packed_signs", "deflated_halves"
 
+MOST_NUMBERS = 1 << 28
+"""Of a tensor that is stored deflated: a small file must not unpack to more than memory holds."""
+
 NETWORKS = ("dasbe", "gust", "hebbian_snn", "snn_tha")
 """Models whose files are trained networks, with the metadata of :data:`METADATA`."""
 
@@ -221,6 +224,8 @@ def _deflated(tensor: Tensor) -> Tensor:
 def _inflated(packed: Tensor, shape: list[int]) -> Tensor:
     """The float16 numbers of :func:`_deflated`."""
     count = math.prod(shape)
+    if count > MOST_NUMBERS:
+        raise ValueError
     found = zlib.decompressobj().decompress(packed.numpy().tobytes(), 2 * count + 1)
     planes = np.frombuffer(found, np.uint8).reshape(2, count)
     return torch.from_numpy(planes.T.copy().view(np.float16).reshape(shape))

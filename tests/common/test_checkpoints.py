@@ -116,6 +116,15 @@ def test_numbers_of_deflated_halves_are_checked(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+def test_deflated_halves_do_not_unpack_to_any_size(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, {"weight": torch.zeros(1000, 1000)}, METADATA, halves=["weight"])
+    assert load_checkpoint(path).tensors["weight"].shape == (1000, 1000)
+    monkeypatch.setattr(checkpoints, "MOST_NUMBERS", 999_999)
+    with pytest.raises(UserError, match="is damaged"):
+        load_checkpoint(path)
+
+
 def test_equal_content_gives_equal_files(tmp_path: Path) -> None:
     tensors = network().state_dict()
     digests = {save_checkpoint(tmp_path / f"{i}", tensors, METADATA) for i in range(8)}
